@@ -1,0 +1,151 @@
+//! What a client may ask for, in no protocol's words. Permission is checked here and only here.
+
+mod error;
+mod groups;
+mod partitioner;
+mod principal;
+mod properties;
+mod topics;
+
+use std::sync::Arc;
+
+use tidegate_engine::{
+    Appended, Appends, Atomic, Commit, Engine, PartitionId, PartitionInfo, Read, TimedOffset, Topic, TopicConfig,
+    Watch, Write,
+};
+
+pub use error::{Error, Kind, Result};
+pub use partitioner::{Partitioner, murmur2};
+pub use principal::{Action, Principal, Resource};
+pub use properties::property;
+
+/// The one door to the engine. Clones share it.
+#[derive(Clone)]
+pub struct Broker {
+    engine: Engine,
+    settings: Arc<Settings>,
+    partitioner: Arc<Partitioner>,
+}
+
+/// The broker's own settings.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// What a topic is created with when its creator does not say.
+    pub topic: TopicConfig,
+    /// How many partitions then.
+    pub partitions: u32,
+    /// Whether a publish to, or metadata request for, an unknown topic creates it.
+    pub auto_create_topics: bool,
+}
+
+impl Broker {
+    /// A broker in front of `engine`.
+    #[must_use]
+    pub fn new(engine: Engine, settings: Settings) -> Self {
+        Self { engine, settings: Arc::new(settings), partitioner: Arc::default() }
+    }
+
+    /// The settings it was made with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Checks that the principal may do this.
+    ///
+    /// # Errors
+    /// [`Kind::Forbidden`].
+    pub fn authorize(&self, principal: &Principal, action: Action, resource: Resource<'_>) -> Result<()> {
+        principal.check(action, resource)
+    }
+
+    /// Appends batches, each on its own, to a topic's partitions. The caller has resolved (and authorized) them with
+    /// [`Broker::topic_for_write`].
+    pub async fn publish(&self, writes: Vec<Write>) -> Appends {
+        self.engine.append(writes).await
+    }
+
+    /// Appends all or nothing.
+    ///
+    /// # Errors
+    /// The first reason why not.
+    pub async fn publish_atomic(&self, atomic: Atomic) -> Result<(Vec<Appended>, Commit)> {
+        Ok(self.engine.append_atomic(atomic).await?)
+    }
+
+    /// A topic the principal may write to, created if settings say so.
+    ///
+    /// # Errors
+    /// [`Kind::Forbidden`], [`Kind::NotFound`], [`Kind::Invalid`].
+    pub async fn topic_for_write(&self, principal: &Principal, name: &str) -> Result<Arc<Topic>> {
+        self.authorize(principal, Action::Write, Resource::Topic(name))?;
+        self.topic_or_create(principal, name).await
+    }
+
+    /// A topic the principal may read.
+    ///
+    /// # Errors
+    /// [`Kind::Forbidden`], [`Kind::NotFound`].
+    pub fn topic_for_read(&self, principal: &Principal, name: &str) -> Result<Arc<Topic>> {
+        self.authorize(principal, Action::Read, Resource::Topic(name))?;
+        self.find_topic(principal, name)
+    }
+
+    /// Where a record goes: by key as Kafka's default partitioner does, without one round robin.
+    #[must_use]
+    pub fn place(&self, topic: &Topic, key: Option<&[u8]>) -> PartitionId {
+        self.partitioner.place(topic, key)
+    }
+
+    /// Stored batches. The caller has authorized with [`Broker::topic_for_read`].
+    ///
+    /// # Errors
+    /// [`Kind::OutOfRange`], [`Kind::NotFound`], [`Kind::Corrupt`].
+    pub async fn read(&self, partition: PartitionId, offset: u64, max_bytes: usize) -> Result<Read> {
+        Ok(self.engine.read(partition, offset, max_bytes).await?)
+    }
+
+    /// A partition's bounds.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`].
+    pub fn partition(&self, partition: PartitionId) -> Result<PartitionInfo> {
+        Ok(self.engine.partition(partition)?)
+    }
+
+    /// The first record at or after a time.
+    ///
+    /// # Errors
+    /// As [`Broker::read`].
+    pub async fn offset_for_time(&self, partition: PartitionId, timestamp_ms: i64) -> Result<Option<TimedOffset>> {
+        Ok(self.engine.offset_for_time(partition, timestamp_ms).await?)
+    }
+
+    /// The record with the largest timestamp.
+    ///
+    /// # Errors
+    /// As [`Broker::read`].
+    pub async fn offset_of_max_timestamp(&self, partition: PartitionId) -> Result<Option<TimedOffset>> {
+        Ok(self.engine.offset_of_max_timestamp(partition).await?)
+    }
+
+    /// Wakes when there is something to read; see [`Engine::watch`].
+    #[must_use]
+    pub fn watch(&self, positions: &[(PartitionId, u64)]) -> Watch {
+        self.engine.watch(positions)
+    }
+
+    /// A producer id nobody had before.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`].
+    pub async fn allocate_producer_id(&self) -> Result<i64> {
+        Ok(self.engine.allocate_producer_id().await?)
+    }
+
+    /// The engine, for the admin listener's counters and for shutting down; listeners use the broker.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+}

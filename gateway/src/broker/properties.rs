@@ -1,0 +1,37 @@
+//! The names under which a message's properties are stored as record headers, so that every protocol can read them.
+
+/// Header names of message properties. A Kafka client sees them as they are; the other protocols map them to their own fields.
+pub mod property {
+    /// MIME type of the body.
+    pub const CONTENT_TYPE: &str = "content-type";
+    /// Encoding of the body, such as `gzip`.
+    pub const CONTENT_ENCODING: &str = "content-encoding";
+    /// The publisher's id of the message.
+    pub const MESSAGE_ID: &str = "message-id";
+    /// Ties a reply to its request.
+    pub const CORRELATION_ID: &str = "correlation-id";
+    /// Where a reply should go.
+    pub const REPLY_TO: &str = "reply-to";
+    /// Time to live from the record's timestamp, decimal milliseconds.
+    pub const TTL_MS: &str = "ttl-ms";
+    /// Not delivered before this time, decimal ms since the Unix epoch.
+    pub const DELIVER_AT: &str = "deliver-at";
+    /// Priority, decimal 0 to 31.
+    pub const PRIORITY: &str = "priority";
+    /// The application's type of the message.
+    pub const MESSAGE_TYPE: &str = "message-type";
+    /// The publishing application.
+    pub const APP_ID: &str = "app-id";
+    /// The publishing user.
+    pub const USER_ID: &str = "user-id";
+    /// Why a message was dead-lettered.
+    pub const DEAD_LETTER_REASON: &str = "dead-letter-reason";
+    /// The topic it came from.
+    pub const DEAD_LETTER_TOPIC: &str = "dead-letter-topic";
+    /// The partition index it came from.
+    pub const DEAD_LETTER_PARTITION: &str = "dead-letter-partition";
+    /// The offset it had there.
+    pub const DEAD_LETTER_OFFSET: &str = "dead-letter-offset";
+    /// How often it was tried.
+    pub const DEAD_LETTER_ATTEMPTS: &str = "dead-letter-attempts";
+}

@@ -1,0 +1,101 @@
+//! Topics: find, create, delete, alter, grow.
+
+use std::sync::Arc;
+
+use tidegate_engine::{Error as EngineError, Topic, TopicConfig, TopicName};
+use uuid::Uuid;
+
+use super::{Action, Broker, Error, Kind, Principal, Resource, Result};
+
+impl Broker {
+    /// The topics of the principal's namespace it may read, by name.
+    #[must_use]
+    pub fn topics(&self, principal: &Principal) -> Vec<Arc<Topic>> {
+        let mut topics = self.engine.topics();
+        topics.retain(|topic| {
+            topic.name.namespace() == principal.namespace()
+                && principal.check(Action::Read, Resource::Topic(topic.name.name())).is_ok()
+        });
+        topics
+    }
+
+    /// A topic by id, if it is in the principal's namespace.
+    #[must_use]
+    pub fn topic_by_id(&self, principal: &Principal, id: Uuid) -> Option<Arc<Topic>> {
+        self.engine.topic_by_id(id).filter(|topic| topic.name.namespace() == principal.namespace())
+    }
+
+    /// Creates a topic; durable when it returns.
+    ///
+    /// # Errors
+    /// [`Kind::AlreadyExists`], [`Kind::Invalid`], [`Kind::Forbidden`].
+    pub async fn create_topic(
+        &self,
+        principal: &Principal,
+        name: &str,
+        partitions: Option<u32>,
+        config: TopicConfig,
+    ) -> Result<Arc<Topic>> {
+        self.authorize(principal, Action::Configure, Resource::Topic(name))?;
+        let name = TopicName::new(principal.namespace(), name)?;
+        let partitions = partitions.unwrap_or_else(|| self.settings.partitions.max(1));
+        let (topic, commit) = self.engine.create_topic(name, partitions, config)?;
+        commit.wait().await?;
+        Ok(topic)
+    }
+
+    /// Deletes a topic; durable when it returns.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::Forbidden`].
+    pub async fn delete_topic(&self, principal: &Principal, name: &str) -> Result<()> {
+        self.authorize(principal, Action::Configure, Resource::Topic(name))?;
+        Ok(self.engine.delete_topic(&TopicName::new(principal.namespace(), name)?)?.wait().await?)
+    }
+
+    /// Replaces a topic's settings; durable when it returns.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::Invalid`], [`Kind::Forbidden`].
+    pub async fn alter_topic(&self, principal: &Principal, name: &str, config: TopicConfig) -> Result<Arc<Topic>> {
+        self.authorize(principal, Action::Configure, Resource::Topic(name))?;
+        let (topic, commit) = self.engine.alter_topic(&TopicName::new(principal.namespace(), name)?, config)?;
+        commit.wait().await?;
+        Ok(topic)
+    }
+
+    /// Adds partitions; durable when it returns.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::Invalid`] when there are as many already, [`Kind::Forbidden`].
+    pub async fn grow_topic(&self, principal: &Principal, name: &str, partitions: u32) -> Result<Arc<Topic>> {
+        self.authorize(principal, Action::Configure, Resource::Topic(name))?;
+        let (topic, commit) = self.engine.grow_topic(&TopicName::new(principal.namespace(), name)?, partitions)?;
+        commit.wait().await?;
+        Ok(topic)
+    }
+
+    pub(super) fn find_topic(&self, principal: &Principal, name: &str) -> Result<Arc<Topic>> {
+        self.engine
+            .topic(principal.namespace(), name)
+            .ok_or_else(|| Error::new(Kind::NotFound, format!("topic '{name}' does not exist: create it first")))
+    }
+
+    pub(super) async fn topic_or_create(&self, principal: &Principal, name: &str) -> Result<Arc<Topic>> {
+        if let Some(topic) = self.engine.topic(principal.namespace(), name) {
+            return Ok(topic);
+        }
+        if !self.settings.auto_create_topics {
+            return self.find_topic(principal, name);
+        }
+        let key = TopicName::new(principal.namespace(), name)?;
+        match self.engine.create_topic(key, self.settings.partitions.max(1), self.settings.topic.clone()) {
+            Ok((topic, commit)) => {
+                commit.wait().await?;
+                Ok(topic)
+            }
+            Err(EngineError::TopicExists(_)) => self.find_topic(principal, name),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
