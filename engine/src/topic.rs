@@ -1,11 +1,12 @@
 //! A topic as its users see it: an immutable snapshot, replaced whole when the topic changes.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{PartitionId, TopicConfig, TopicName};
 
 /// A topic at one moment. Cheap to share; ask the engine again to see later changes.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Topic {
     /// Never reused, so a topic deleted and created again is another topic (Kafka's topic id, KIP-516).
     pub id: Uuid,

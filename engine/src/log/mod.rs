@@ -1,0 +1,17 @@
+//! The commit log: one sequence of blocks in segment files, group commit, index, snapshots, recovery, reclaim.
+
+mod block;
+mod index;
+mod manifest;
+mod recovery;
+mod segment;
+mod tail;
+mod writer;
+
+pub(crate) use block::{Chain, Entry};
+pub(crate) use index::{Chunk, Entries, IndexEntry, decode_chunk};
+pub(crate) use manifest::{StoredManifest, open_object, seal_object};
+pub(crate) use recovery::recover;
+pub(crate) use segment::{Segment, SegmentId, SegmentKind};
+pub(crate) use tail::TailCache;
+pub(crate) use writer::{Position, Writer};

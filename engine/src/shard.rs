@@ -1,0 +1,513 @@
+//! The shard: one state, one commit log. Appends change the state and queue their bytes under one short lock; the
+//! committer writes everything queued with one write and one sync, then lets readers see it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::batch::Batch;
+use crate::counters::Counters;
+use crate::log::{Entry, IndexEntry, Segment, SegmentId, SegmentKind, StoredManifest, TailCache, Writer};
+use crate::producer::Judgement;
+use crate::record::StateRecord;
+use crate::schedule::SCHEDULE_PARTITION;
+use crate::state::State;
+use crate::store::Environment;
+use crate::{Appended, Commit, Durability, EngineConfig, Error, PartitionId, Result, Write};
+
+/// One group commit takes at most about so many bytes.
+const MAX_COMMIT_BYTES: usize = 8 << 20;
+/// Space kept for settlements and other changes of state while the disk is full, so that consuming can go on.
+pub(crate) const STATE_RESERVE_BYTES: u64 = 1 << 20;
+
+/// The unit of ownership and of durability. See the module.
+pub(crate) struct Shard {
+    pub config: EngineConfig,
+    pub environment: Environment,
+    pub inner: Mutex<Inner>,
+    pub writer: Mutex<Writer>,
+    pub manifest: Mutex<StoredManifest>,
+    /// The committer waits here for work.
+    pub work: Condvar,
+    /// Maintenance waits here for its next turn.
+    pub due: Condvar,
+    pub counters: Counters,
+    budget: Arc<Semaphore>,
+}
+
+/// What the lock protects.
+pub(crate) struct Inner {
+    pub state: State,
+    pub pending: VecDeque<Pending>,
+    pub pending_bytes: usize,
+    pub tail: TailCache,
+    /// Open segments; the last log segment is the active one.
+    pub segments: BTreeMap<SegmentId, Arc<Segment>>,
+    pub active: SegmentId,
+    /// Created ahead of need, so that rolling does not wait for the disk.
+    pub spare: Option<Arc<Segment>>,
+    /// Bytes that still fit the active segment, as of the last commit.
+    pub room: u64,
+    /// The last attempt to reserve space failed.
+    pub disk_full: bool,
+    /// Why nothing can be written any more.
+    pub failed: Option<Error>,
+    /// A snapshot should be taken with the next commit.
+    pub snapshot_wanted: bool,
+    /// One was: its bytes and the first block it does not contain.
+    pub snapshot_taken: Option<(Vec<u8>, u64)>,
+    /// Log bytes written since the last snapshot.
+    pub bytes_since_snapshot: u64,
+    /// An empty block should confirm that the last one was durable.
+    pub mark_wanted: bool,
+    /// When maintenance should next look after leases and timers (monotonic).
+    pub next_due: Option<std::time::Duration>,
+}
+
+/// Entries that must be in one block, and who waits for them.
+pub(crate) struct Pending {
+    pub entries: Vec<Entry>,
+    durability: Durability,
+    done: Option<oneshot::Sender<Result<()>>>,
+    _budget: Option<OwnedSemaphorePermit>,
+}
+
+impl Shard {
+    pub(crate) fn new(config: EngineConfig, environment: Environment, inner: Inner, writer: Writer, manifest: StoredManifest) -> Self {
+        let budget = Arc::new(Semaphore::new(kib(config.pending_bytes) as usize));
+        Self {
+            config,
+            environment,
+            inner: Mutex::new(inner),
+            writer: Mutex::new(writer),
+            manifest: Mutex::new(manifest),
+            work: Condvar::new(),
+            due: Condvar::new(),
+            counters: Counters::default(),
+            budget,
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+
+    /// Waits until `bytes` more may be queued. Larger than the whole budget waits for all of it.
+    pub(crate) async fn admit(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let permits = kib(bytes).min(kib(self.config.pending_bytes));
+        Arc::clone(&self.budget).acquire_many_owned(permits).await.ok()
+    }
+
+    /// Makes one change of state.
+    pub(crate) fn change(&self, record: StateRecord) -> Result<Commit> {
+        self.change_all(&mut self.lock(), vec![record], Durability::Fsync)
+    }
+
+    /// Makes changes of state that belong together.
+    pub(crate) fn change_all(&self, inner: &mut Inner, records: Vec<StateRecord>, durability: Durability) -> Result<Commit> {
+        let entries = records.iter().map(|record| record.encode().map(Entry::State)).collect::<Result<Vec<_>>>()?;
+        inner.check_writable(&entries, true)?;
+        for record in &records {
+            inner.state.apply(record);
+        }
+        Ok(self.queue(inner, entries, durability, None))
+    }
+
+    /// Appends batches, each on its own.
+    pub(crate) fn append(&self, writes: Vec<Write>, budget: Option<OwnedSemaphorePermit>) -> (Vec<Result<Appended>>, Commit) {
+        let now_ms = self.environment.clock.now_ms();
+        let mut inner = self.lock();
+        let mut entries = Vec::with_capacity(writes.len());
+        let mut durability = Durability::Memory;
+        let mut results = Vec::with_capacity(writes.len());
+        for write in writes {
+            let result = self.place(&mut inner, write, now_ms, &mut entries);
+            if let Ok(appended) = &result {
+                durability = durability.max(appended.durability);
+            }
+            results.push(result);
+        }
+        let commit = if results.iter().all(Result::is_err) {
+            Commit::ready(Ok(()))
+        } else {
+            self.queue(&mut inner, entries, durability, budget)
+        };
+        (results, commit)
+    }
+
+    /// Appends everything or nothing: `check` has been passed by the caller under the same lock.
+    pub(crate) fn append_all(&self, inner: &mut Inner, writes: Vec<Write>, entries: &mut Vec<Entry>) -> Result<Vec<Appended>> {
+        for write in &writes {
+            self.judge(inner, write)?;
+        }
+        let now_ms = self.environment.clock.now_ms();
+        writes.into_iter().map(|write| self.place(inner, write, now_ms, entries)).collect()
+    }
+
+    /// Queues entries for the committer.
+    pub(crate) fn queue(
+        &self,
+        inner: &mut Inner,
+        entries: Vec<Entry>,
+        durability: Durability,
+        budget: Option<OwnedSemaphorePermit>,
+    ) -> Commit {
+        inner.pending_bytes += entries.iter().map(Entry::size).sum::<usize>();
+        let (done, commit) = if durability == Durability::Memory {
+            (None, Commit::ready(Ok(())))
+        } else {
+            let (done, wait) = oneshot::channel();
+            (Some(done), Commit::waiting(wait))
+        };
+        inner.pending.push_back(Pending { entries, durability, done, _budget: budget });
+        self.work.notify_one();
+        commit
+    }
+
+    /// What a write is: new, a repeat, or refused. Changes nothing.
+    fn judge(&self, inner: &Inner, write: &Write) -> Result<Option<Appended>> {
+        if let Some(error) = &inner.failed {
+            return Err(error.clone());
+        }
+        let mut durability = Durability::Memory;
+        for id in &write.partitions {
+            let partition = inner.state.partition(*id)?;
+            durability = durability.max(partition.durability());
+            let limit = partition.topic.as_ref().map_or(usize::MAX, |topic| topic.config.max_message_bytes as usize);
+            if write.batch.bytes.len() > limit {
+                return Err(Error::TooLarge { bytes: write.batch.bytes.len(), limit });
+            }
+        }
+        let Some(first) = write.partitions.first().copied() else {
+            return Err(Error::Invalid("a write names no partition".to_owned()));
+        };
+        let partition = inner.state.partition(first)?;
+        let repeat = |base_offset| Appended { base_offset, append_time_ms: -1, log_start: partition.log_start, durability, duplicate: true };
+        if let Some(key) = &write.dedupe
+            && let Some(used) = inner.state.dedupe.look_up(key, self.config.max_dedupe_keys)?
+        {
+            return Ok(Some(repeat(used.base_offset)));
+        }
+        let header = &write.batch.header;
+        if header.producer_id >= 0
+            && header.base_sequence >= 0
+            && let Judgement::Repeated(offset) = partition.producers.judge(header)?
+        {
+            return Ok(Some(repeat(Some(offset))));
+        }
+        if write.deliver_at_ms.is_some() && inner.state.schedule.len() >= self.config.max_scheduled {
+            return Err(Error::LimitReached { setting: "max_scheduled", limit: self.config.max_scheduled });
+        }
+        inner.check_room(write.batch.bytes.len() + 64, false)?;
+        Ok(None)
+    }
+
+    /// Gives a write its offsets and adds its entries.
+    fn place(&self, inner: &mut Inner, write: Write, now_ms: i64, entries: &mut Vec<Entry>) -> Result<Appended> {
+        if let Some(repeat) = self.judge(inner, &write)? {
+            return Ok(repeat);
+        }
+        let first = write.partitions[0];
+        let (durability, log_start, stamp) = {
+            let partition = inner.state.partition(first)?;
+            let stamp = partition.topic.as_ref().is_some_and(|topic| topic.config.log_append_time);
+            (partition.durability(), partition.log_start, stamp)
+        };
+        let batch = if stamp { write.batch.with_append_time(now_ms) } else { write.batch };
+        let mut records = Vec::new();
+        let base_offset = match write.deliver_at_ms.filter(|due_ms| *due_ms > now_ms) {
+            Some(due_ms) => {
+                let offset = push_one(&mut inner.state, SCHEDULE_PARTITION, batch, entries)?;
+                records.push(StateRecord::Scheduled { offset, due_ms, targets: write.partitions });
+                None
+            }
+            None => Some(push(&mut inner.state, write.partitions, batch, entries)?),
+        };
+        if let Some(key) = write.dedupe {
+            records.push(StateRecord::Dedupe { key: key.key, body: key.body, partition: first, base_offset, at_ms: now_ms });
+        }
+        for record in records {
+            entries.push(Entry::State(record.encode()?));
+            inner.state.apply(&record);
+        }
+        let append_time_ms = if stamp { now_ms } else { -1 };
+        Ok(Appended { base_offset, append_time_ms, log_start, durability, duplicate: false })
+    }
+
+    // ---- the committer ------------------------------------------------------------------------------------------
+
+    /// Commits what is queued, once. False when there was nothing to do.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`]: everything is still queued. Any other: the shard is poisoned.
+    pub(crate) fn turn(&self) -> Result<bool> {
+        let mut writer = self.writer.lock();
+        let Some((mut taken, mark)) = self.take() else { return Ok(false) };
+        match self.commit(&mut writer, &mut taken, mark) {
+            Ok(()) => Ok(true),
+            Err(Error::DiskFull) => {
+                let mut inner = self.lock();
+                inner.disk_full = true;
+                inner.put_back(taken);
+                Err(Error::DiskFull)
+            }
+            Err(error) => {
+                let poisoned = self.poison(&error);
+                taken.into_iter().for_each(|pending| pending.finish(&Err(poisoned.clone())));
+                Err(poisoned)
+            }
+        }
+    }
+
+    /// Takes from the queue what makes one block, and a snapshot of the state as of exactly that block if one is wanted.
+    fn take(&self) -> Option<(Vec<Pending>, bool)> {
+        let mut inner = self.lock();
+        if inner.failed.is_some() {
+            return None;
+        }
+        let everything = inner.snapshot_wanted;
+        let mark = std::mem::take(&mut inner.mark_wanted);
+        if inner.pending.is_empty() && !everything && !mark {
+            return None;
+        }
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        while (everything || bytes < MAX_COMMIT_BYTES)
+            && let Some(pending) = inner.pending.pop_front()
+        {
+            bytes += pending.size();
+            taken.push(pending);
+        }
+        inner.pending_bytes -= bytes;
+        Some((taken, mark || everything))
+    }
+
+    fn commit(&self, writer: &mut Writer, taken: &mut Vec<Pending>, mark: bool) -> Result<()> {
+        let size = taken.iter().map(Pending::size).sum::<usize>();
+        if size as u64 > writer.room() && !writer.is_empty() {
+            self.roll(writer)?;
+        }
+        let has_entries = taken.iter().any(|pending| !pending.entries.is_empty());
+        let written = if has_entries || mark { Some(writer.write(taken.iter().flat_map(|p| &p.entries), size)?) } else { None };
+        if let Some(written) = &written {
+            let index = index_entries(taken, written.position, &written.payloads);
+            self.publish_written(writer, written.bytes.clone(), written.position, index);
+        }
+        let durable = taken.iter().any(|pending| pending.durability == Durability::Fsync) || mark;
+        if durable && taken.iter().any(|pending| pending.durability != Durability::Fsync) {
+            // Who asked only for the page cache need not wait for the disk.
+            self.publish_offsets(taken, Durability::PageCache);
+            taken.retain_mut(|pending| pending.durability == Durability::Fsync || !pending.finish_early());
+        }
+        if durable && writer.is_unsynced() {
+            writer.sync()?;
+            Counters::add(&self.counters.syncs, 1);
+        }
+        self.publish_offsets(taken, Durability::Fsync);
+        taken.drain(..).for_each(|pending| pending.finish(&Ok(())));
+        Ok(())
+    }
+
+    /// Enters what was written into the indexes and the tail cache.
+    fn publish_written(&self, writer: &Writer, bytes: bytes::Bytes, position: u64, index: Vec<(PartitionId, IndexEntry)>) {
+        Counters::add(&self.counters.written_bytes, bytes.len() as u64);
+        Counters::add(&self.counters.blocks, 1);
+        let mut inner = self.lock();
+        inner.room = writer.room();
+        inner.bytes_since_snapshot += bytes.len() as u64;
+        for (id, entry) in index {
+            if let Some(partition) = inner.state.partition_mut(id) {
+                partition.active.push_back(entry);
+            }
+        }
+        let active = inner.active;
+        inner.tail.push(active, position, bytes);
+    }
+
+    /// Lets readers see batches of topics whose durability is reached.
+    fn publish_offsets(&self, taken: &[Pending], reached: Durability) {
+        let mut inner = self.lock();
+        let mut publish = |id: PartitionId, end: u64| {
+            if let Some(partition) = inner.state.partition_mut(id)
+                && partition.durability() <= reached
+            {
+                partition.publish(end);
+            }
+        };
+        for entry in taken.iter().flat_map(|pending| &pending.entries) {
+            match entry {
+                Entry::Batch { partition, base_offset, header, .. } => publish(*partition, base_offset + u64::from(header.last_offset_delta) + 1),
+                Entry::Shared { targets, header, .. } => {
+                    for (id, base_offset) in targets {
+                        publish(*id, base_offset + u64::from(header.last_offset_delta) + 1);
+                    }
+                }
+                Entry::State(_) => {}
+            }
+        }
+    }
+
+    /// Seals the active segment and goes on in the next.
+    fn roll(&self, writer: &mut Writer) -> Result<()> {
+        let next = self.next_segment()?;
+        let index: Vec<_> = {
+            let inner = self.lock();
+            let written = inner.state.partitions().filter(|(_, partition)| !partition.active.is_empty());
+            written.map(|(id, partition)| (id, partition.active.iter().copied().collect::<Vec<_>>())).collect()
+        };
+        let (_, chunks) = writer.seal(&index)?;
+        writer.switch_to(Arc::clone(&next));
+        let mut inner = self.lock();
+        for (_, partition) in inner.state.partitions_mut() {
+            partition.active.clear();
+            partition.active.shrink_to_fit();
+        }
+        for (id, chunk) in chunks {
+            match inner.state.partition_mut(id) {
+                Some(partition) if chunk.end > partition.log_start => partition.chunks.push_back(chunk),
+                _ => inner.state.dropped.push(chunk),
+            }
+        }
+        inner.active = next.id;
+        inner.room = writer.room();
+        inner.segments.insert(next.id, next);
+        inner.snapshot_wanted |= inner.bytes_since_snapshot >= self.config.segment_bytes / 2;
+        self.due.notify_one();
+        Ok(())
+    }
+
+    fn next_segment(&self) -> Result<Arc<Segment>> {
+        let spare = self.lock().spare.take();
+        spare.map_or_else(|| self.create_segment(SegmentKind::Log), Ok)
+    }
+
+    /// Creates a segment and enters it into the manifest.
+    pub(crate) fn create_segment(&self, kind: SegmentKind) -> Result<Arc<Segment>> {
+        let store = self.environment.store.as_ref();
+        let mut manifest = self.manifest.lock();
+        let id = SegmentId(manifest.manifest.next_segment);
+        let segment = Segment::create(store, id, kind, self.config.segment_bytes)?;
+        let entered = manifest.change(store, |manifest| {
+            manifest.next_segment += 1;
+            manifest.segments.push((id, kind));
+        });
+        if entered.is_err() {
+            let _ = store.delete(&segment.name);
+        }
+        entered.map(|()| Arc::new(segment))
+    }
+
+    /// After a failed write or sync nothing that follows could be trusted: everybody is told, and a restart is needed.
+    fn poison(&self, error: &Error) -> Error {
+        tracing::error!(%error, "the log failed: it takes no more writes until a restart");
+        let poisoned = Error::Poisoned(error.to_string());
+        let mut inner = self.lock();
+        inner.failed = Some(poisoned.clone());
+        inner.pending_bytes = 0;
+        let pending = std::mem::take(&mut inner.pending);
+        drop(inner);
+        pending.into_iter().for_each(|pending| pending.finish(&Err(poisoned.clone())));
+        poisoned
+    }
+}
+
+impl Inner {
+    /// Whether entries may be queued.
+    pub(crate) fn check_writable(&self, entries: &[Entry], state_only: bool) -> Result<()> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        self.check_room(entries.iter().map(Entry::size).sum(), state_only)
+    }
+
+    /// While the disk is full only what still fits the reserved space is taken, the last of it only for changes of state.
+    fn check_room(&self, bytes: usize, state_only: bool) -> Result<()> {
+        if !self.disk_full || self.spare.is_some() {
+            return Ok(());
+        }
+        let reserve = if state_only { 0 } else { STATE_RESERVE_BYTES.min(self.room / 2) };
+        let needed = (self.pending_bytes + bytes) as u64 + reserve;
+        if needed <= self.room { Ok(()) } else { Err(Error::DiskFull) }
+    }
+
+    fn put_back(&mut self, taken: Vec<Pending>) {
+        for pending in taken.into_iter().rev() {
+            self.pending_bytes += pending.size();
+            self.pending.push_front(pending);
+        }
+    }
+}
+
+impl Pending {
+    fn size(&self) -> usize {
+        self.entries.iter().map(Entry::size).sum()
+    }
+
+    fn finish(self, result: &Result<()>) {
+        if let Some(done) = self.done {
+            let _ = done.send(result.clone());
+        }
+    }
+
+    /// Tells its waiter and keeps nothing for later; true, so that it can be let go.
+    fn finish_early(&mut self) -> bool {
+        if let Some(done) = self.done.take() {
+            let _ = done.send(Ok(()));
+        }
+        true
+    }
+}
+
+/// Adds one batch to the partitions' ends: one entry, however many they are. Returns the first one's offset.
+fn push(state: &mut State, partitions: Vec<PartitionId>, batch: Batch, entries: &mut Vec<Entry>) -> Result<u64> {
+    if let [partition] = partitions[..] {
+        return push_one(state, partition, batch, entries);
+    }
+    let mut targets = Vec::with_capacity(partitions.len());
+    for id in partitions {
+        let base_offset = state.push_batch(id, &batch.header).ok_or(Error::UnknownPartition)?;
+        targets.push((id, base_offset));
+    }
+    let first = targets.first().map_or(0, |(_, base_offset)| *base_offset);
+    entries.push(Entry::Shared { targets, header: batch.header, bytes: batch.bytes });
+    Ok(first)
+}
+
+fn push_one(state: &mut State, partition: PartitionId, batch: Batch, entries: &mut Vec<Entry>) -> Result<u64> {
+    let base_offset = state.push_batch(partition, &batch.header).ok_or(Error::UnknownPartition)?;
+    entries.push(Entry::Batch { partition, base_offset, header: batch.header, bytes: batch.bytes });
+    Ok(base_offset)
+}
+
+fn index_entries(taken: &[Pending], block: u64, payloads: &[u32]) -> Vec<(PartitionId, IndexEntry)> {
+    let mut index = Vec::with_capacity(payloads.len());
+    for (entry, payload) in taken.iter().flat_map(|pending| &pending.entries).zip(payloads) {
+        add_index_entries(entry, block + u64::from(*payload), &mut index);
+    }
+    index
+}
+
+/// The index entries of one stored entry: one per partition it is for.
+pub(crate) fn add_index_entries(entry: &Entry, position: u64, index: &mut Vec<(PartitionId, IndexEntry)>) {
+    let make = |header: &crate::batch::BatchHeader, base_offset, length: usize, shared| IndexEntry {
+        base_offset,
+        position,
+        length: u32::try_from(length).unwrap_or(u32::MAX),
+        last_offset_delta: header.last_offset_delta,
+        max_timestamp_ms: header.max_timestamp_ms,
+        shared,
+    };
+    match entry {
+        Entry::Batch { partition, base_offset, header, bytes } => index.push((*partition, make(header, *base_offset, bytes.len(), false))),
+        Entry::Shared { targets, header, bytes } => {
+            index.extend(targets.iter().map(|(id, base_offset)| (*id, make(header, *base_offset, bytes.len(), true))));
+        }
+        Entry::State(_) => {}
+    }
+}
+
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX >> 3).min(u32::MAX >> 3)
+}
