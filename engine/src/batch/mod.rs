@@ -1,8 +1,19 @@
 //! Kafka's record batch v2: checked, taken apart, put together.
 
+mod compress;
+mod header;
+mod pack;
+mod records;
+#[cfg(test)]
+mod tests;
+
+pub use compress::Codec;
+pub use header::HEADER_BYTES;
+pub use records::{Facts, Records};
+
 use bytes::Bytes;
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// One record of a batch. Bytes are shared with the batch they came from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,6 +28,16 @@ pub struct Record {
     pub value: Option<Bytes>,
     /// Headers in the order written; names may repeat.
     pub headers: Vec<Header>,
+}
+
+impl Record {
+    /// Bytes of key, value and headers.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        let headers: usize = self.headers.iter().map(|header| header.name.len() + length(&header.value)).sum();
+        length(&self.key) + length(&self.value) + headers
+    }
 }
 
 /// A record header. Names are UTF-8 by Kafka's protocol; that is checked when a batch is taken apart, not before.
@@ -70,28 +91,50 @@ impl Batch {
     /// Takes the first batch off `bytes` after checking its header, length and checksum.
     ///
     /// # Errors
-    /// [`crate::Error::BadBatch`].
+    /// [`Error::BadBatch`]; `bytes` is then as it was.
     pub fn split_from(bytes: &mut Bytes) -> Result<Self> {
-        let _ = bytes;
-        todo!()
+        let header = BatchHeader::parse(bytes)?;
+        if header.size > bytes.len() {
+            return Err(bad(format!("a batch of {} bytes is cut after {}", header.size, bytes.len())));
+        }
+        let crc = checksum(&bytes[header::CRC_FROM..header.size]);
+        if crc != header.crc {
+            return Err(bad(format!("the checksum is {crc:08x}, the header says {:08x}", header.crc)));
+        }
+        Ok(Self { header, bytes: bytes.split_to(header.size) })
     }
 
-    /// Decodes (and decompresses) the records. Memory is bounded by `max_decompressed` bytes; offsets are counted from `base_offset`
-    /// (a batch shared between partitions carries another one in its header).
+    /// Checks the header for what a producer may send: no control batch, no gaps, and a sequence if it is idempotent.
+    /// The records are another matter: [`Batch::check_records`].
     ///
     /// # Errors
-    /// [`crate::Error::BadBatch`].
-    pub fn records(&self, base_offset: u64, max_decompressed: usize) -> Result<Vec<Record>> {
-        let _ = (base_offset, max_decompressed);
-        todo!()
+    /// [`Error::BadBatch`].
+    pub fn validate_for_append(&self) -> Result<()> {
+        let header = &self.header;
+        if header.is_control() {
+            return Err(bad("a producer may not write control batches"));
+        }
+        if header.last_offset_delta != header.record_count - 1 {
+            let (delta, count) = (header.last_offset_delta, header.record_count);
+            return Err(bad(format!("the last offset delta is {delta} with {count} records")));
+        }
+        let idempotent = header.producer_id >= 0;
+        if header.producer_id < -1 || (idempotent && (header.producer_epoch < 0 || header.base_sequence < 0)) {
+            return Err(bad("the producer id, epoch and sequence do not go together"));
+        }
+        if header.is_transactional() && !idempotent {
+            return Err(bad("a transactional batch needs a producer id"));
+        }
+        Ok(())
     }
+}
 
-    /// Packs records into one uncompressed batch. Offsets count from 0, the producer is none.
-    ///
-    /// # Errors
-    /// [`crate::Error::Invalid`] when there is no record or a length is over 2^31-1.
-    pub fn pack(records: &[Record]) -> Result<Self> {
-        let _ = records;
-        todo!()
-    }
+/// CRC-32C (Castagnoli), with the processor's carry-less multiplication where it has one.
+fn checksum(bytes: &[u8]) -> u32 {
+    crc_fast::crc32_iscsi(bytes)
+}
+
+#[cold]
+fn bad(reason: impl Into<String>) -> Error {
+    Error::BadBatch(reason.into())
 }
