@@ -40,7 +40,14 @@ impl Dedupe {
     }
 
     /// Remembers a key.
-    pub(crate) fn remember(&mut self, key: u128, body: u64, partition: PartitionId, base_offset: Option<u64>, at_ms: i64) {
+    pub(crate) fn remember(
+        &mut self,
+        key: u128,
+        body: u64,
+        partition: PartitionId,
+        base_offset: Option<u64>,
+        at_ms: i64,
+    ) {
         self.used.insert(key, Used { body, partition, base_offset, at_ms });
         self.order.push_back((at_ms, key));
     }

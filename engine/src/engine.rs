@@ -1,221 +1,220 @@
 //! The engine's public face: open, manage topics and groups, append, read, lease, settle, close.
 
-use std::time::Duration;
-
-use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
 use uuid::Uuid;
 
-use crate::batch::Batch;
+use crate::commit::{Commit, Watch};
+use crate::counters::Counters;
 use crate::group::{
     Committed, ConsumerId, Delivery, GroupConfig, GroupInfo, LeaseRequest, OffsetCommit, PartitionLag, Settlement,
 };
+use crate::record::StateRecord;
+use crate::shard::Shard;
 use crate::store::Environment;
-use crate::{Durability, EngineConfig, Error, GroupName, PartitionId, Result, Topic, TopicConfig, TopicName};
+use crate::{
+    Appended, Appends, Atomic, EngineConfig, Error, GroupName, PartitionId, PartitionInfo, Read, Recovery, Result,
+    TimedOffset, Topic, TopicConfig, TopicName, Usage, Write,
+};
+
+/// Producer ids are taken from the log in blocks of so many.
+const PRODUCER_ID_BLOCK: i64 = 1000;
 
 /// One open data directory. Clones share it.
 #[derive(Clone)]
 pub struct Engine {
-    _private: Arc<()>,
+    shard: Arc<Shard>,
+    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    producer_ids: Arc<Mutex<std::ops::Range<i64>>>,
+    next_consumer: Arc<AtomicU64>,
 }
 
-/// What was found and done when the engine was opened.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// Log bytes replayed after the newest snapshot.
-    pub replayed_bytes: u64,
-    /// Bytes of an unfinished last write that were cut off; they were never acknowledged as durable.
-    pub torn_bytes: u64,
-    /// How long opening took.
-    pub took: Duration,
-}
-
-/// One batch for one partition, or for several that will share the stored bytes.
-#[derive(Debug, Clone)]
-pub struct Write {
-    /// Where to: almost always one.
-    pub partitions: Vec<PartitionId>,
-    /// The batch; its base offset is replaced.
-    pub batch: Batch,
-    /// Free-form idempotency key, if the publisher gave one.
-    pub dedupe: Option<DedupeKey>,
-    /// Deliver not before this wall-clock time (ms since the Unix epoch): the batch gets its offset only then.
-    pub deliver_at_ms: Option<i64>,
-}
-
-impl Write {
-    /// A plain write to one partition.
-    #[must_use]
-    pub fn new(partition: PartitionId, batch: Batch) -> Self {
-        Self { partitions: vec![partition], batch, dedupe: None, deliver_at_ms: None }
-    }
-}
-
-/// A free-form idempotency key and a digest of what it was used for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DedupeKey {
-    /// Scope and key, hashed by the caller (128 bits of a good hash).
-    pub key: u128,
-    /// Digest of the body: the same key with another body is refused.
-    pub body: u64,
-}
-
-/// Where one write went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Appended {
-    /// Offset of the batch's first record in the (first) partition; none when the batch waits for its delivery time.
-    pub base_offset: Option<u64>,
-    /// Append time in ms since the Unix epoch, when the topic stamps records with it; otherwise -1.
-    pub append_time_ms: i64,
-    /// First offset kept in the partition.
-    pub log_start: u64,
-    /// The durability the write has when its [`Commit`] is done.
-    pub durability: Durability,
-    /// The write was recognised as a repeat; the offset is the first one's.
-    pub duplicate: bool,
-}
-
-/// The outcome of [`Engine::append`]: a result per write in order, and the moment they are durable.
-pub struct Appends {
-    /// Per write: where it goes, or why not.
-    pub results: Vec<Result<Appended>>,
-    /// Done when every accepted write has the durability of its topic.
-    pub commit: Commit,
-}
-
-/// Writes and progress that happen together or not at all.
-#[derive(Debug, Clone, Default)]
-pub struct Atomic {
-    /// Batches.
-    pub writes: Vec<Write>,
-    /// Offsets committed with them.
-    pub offsets: Vec<(GroupName, Vec<OffsetCommit>)>,
-    /// Leases settled with them; if one is gone nothing happens.
-    pub settlements: Vec<(GroupName, Vec<Settlement>)>,
-}
-
-/// Resolves when what it stands for has the durability it was promised, or fails when that can never be.
-/// Dropping it forgets about the answer, not about the write.
-pub struct Commit {
-    _private: (),
-}
-
-impl Commit {
-    /// Waits.
+impl Engine {
+    /// Opens or creates the data directory: newest snapshot, then the log after it. Starts the committer and maintenance.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] or [`Error::Closed`]: it is unknown whether the write survives.
-    pub async fn wait(self) -> Result<()> {
-        todo!()
-    }
-}
-
-/// A partition at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartitionInfo {
-    /// First offset kept.
-    pub log_start: u64,
-    /// Next offset a reader has not been able to see yet.
-    pub high_watermark: u64,
-    /// Stored bytes between the two, to the granularity of a batch.
-    pub bytes: u64,
-    /// Largest record timestamp, ms since the Unix epoch, or -1.
-    pub max_timestamp_ms: i64,
-}
-
-/// Stored batches from one read.
-#[derive(Debug, Clone)]
-pub struct Read {
-    /// Runs of whole batches in offset order, as stored, base offsets right. The first may begin below the offset asked for.
-    pub batches: Vec<Bytes>,
-    /// As [`PartitionInfo::high_watermark`].
-    pub high_watermark: u64,
-    /// As [`PartitionInfo::log_start`].
-    pub log_start: u64,
-}
-
-/// The first record at or after a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TimedOffset {
-    /// Its offset.
-    pub offset: u64,
-    /// Its timestamp, ms since the Unix epoch.
-    pub timestamp_ms: i64,
-}
-
-/// Wakes its owner when there is something new. See [`Engine::watch`] and [`Engine::watch_group`].
-pub struct Watch {
-    _private: (),
-}
-
-impl Watch {
-    /// Returns when something watched has changed since the watch was made (at once if it had already), or the engine closes.
-    pub async fn changed(&mut self) {
-        todo!()
-    }
-}
-
-#[allow(unused_variables, clippy::unused_async, clippy::todo, clippy::missing_errors_doc)]
-impl Engine {
-    /// Opens or creates the data directory: newest snapshot, then the log after it.
+    /// [`Error::Corrupt`], [`Error::Format`], [`Error::Locked`], [`Error::Io`]: nothing was changed beyond cutting an unfinished write.
     pub fn open(config: EngineConfig, environment: Environment) -> Result<(Self, Recovery)> {
-        todo!()
+        let (engine, recovery) = Self::open_manual(config, environment)?;
+        let committer = Arc::clone(&engine.shard);
+        let maintenance = Arc::clone(&engine.shard);
+        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(body)
+                .map_err(|e| Error::io("starting a thread", &e))
+        };
+        let threads = vec![
+            spawn("committer", Box::new(move || committer.run_committer()))?,
+            spawn("maintenance", Box::new(move || maintenance.run_maintenance()))?,
+        ];
+        *engine.threads.lock() = threads;
+        Ok((engine, recovery))
+    }
+
+    /// Opens without any thread: nothing is committed before [`Engine::turn`], nothing maintained before
+    /// [`Engine::maintain`]. Deterministic, for simulation.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open_manual(config: EngineConfig, environment: Environment) -> Result<(Self, Recovery)> {
+        let (shard, recovery) = Shard::open(config, environment)?;
+        let engine = Self {
+            shard: Arc::new(shard),
+            threads: Arc::default(),
+            producer_ids: Arc::new(Mutex::new(0..0)),
+            next_consumer: Arc::new(AtomicU64::new(1)),
+        };
+        Ok((engine, recovery))
+    }
+
+    /// Commits what is queued, once. False when there was nothing to do.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`]: still queued. Any other: the engine is poisoned.
+    pub fn turn(&self) -> Result<bool> {
+        self.shard.turn()
+    }
+
+    /// Does what maintenance does in one round: retention, timers, lease expiry, snapshot, reclaim.
+    pub fn maintain(&self) {
+        self.shard.maintain();
     }
 
     /// Writes everything admitted, a last snapshot and a mark of the clean end, and stops. Later calls fail with [`Error::Closed`].
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::DiskFull`]: what was acknowledged is safe all the same.
     pub async fn close(&self) -> Result<()> {
-        todo!()
+        let shard = Arc::clone(&self.shard);
+        let threads = std::mem::take(&mut *self.threads.lock());
+        if threads.is_empty() {
+            return shard.close();
+        }
+        let closing = tokio::task::spawn_blocking(move || {
+            let closed = shard.close();
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+            closed
+        });
+        closing.await.unwrap_or(Err(Error::Closed))
     }
 
     /// The settings it was opened with.
     #[must_use]
     pub fn config(&self) -> &EngineConfig {
-        todo!()
+        &self.shard.config
+    }
+
+    /// Totals since it was opened.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.shard.counters
+    }
+
+    /// What it holds now.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.shard.usage()
     }
 
     // ---- topics -------------------------------------------------------------------------------------------------
 
     /// Creates a topic with `partitions` partitions (at least 1).
+    ///
+    /// # Errors
+    /// [`Error::TopicExists`], [`Error::Invalid`], [`Error::LimitReached`], or why nothing can be written.
     pub fn create_topic(&self, name: TopicName, partitions: u32, config: TopicConfig) -> Result<(Arc<Topic>, Commit)> {
-        todo!()
+        let mut inner = self.shard.lock();
+        if inner.state.topic(name.namespace(), name.name()).is_some() {
+            return Err(Error::TopicExists(name));
+        }
+        if inner.state.topic_count() >= self.config().max_topics {
+            return Err(Error::LimitReached { setting: "max_topics", limit: self.config().max_topics });
+        }
+        let id = self.shard.topic_id(&inner, &name);
+        let topic =
+            Topic { id, name, config, partitions: Vec::new(), created_at_ms: self.shard.environment.clock.now_ms() };
+        self.shard.set_topic(&mut inner, topic, partitions)
     }
 
     /// Deletes a topic, its records and every group's progress on it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`], or why nothing can be written.
     pub fn delete_topic(&self, name: &TopicName) -> Result<Commit> {
-        todo!()
+        let mut inner = self.shard.lock();
+        let topic = known(inner.state.topic(name.namespace(), name.name()), name)?;
+        self.shard.change_all(&mut inner, vec![StateRecord::TopicDeleted(topic.id)], crate::Durability::Fsync)
     }
 
     /// Replaces a topic's settings.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`], [`Error::Invalid`], or why nothing can be written.
     pub fn alter_topic(&self, name: &TopicName, config: TopicConfig) -> Result<(Arc<Topic>, Commit)> {
-        todo!()
+        let mut inner = self.shard.lock();
+        let topic = known(inner.state.topic(name.namespace(), name.name()), name)?;
+        let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+        self.shard.set_topic(&mut inner, Topic { config, ..Topic::clone(&topic) }, count)
     }
 
     /// Adds partitions until there are `partitions`. A topic never shrinks.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`], [`Error::Invalid`] when it has as many or more, [`Error::LimitReached`], or why nothing can be written.
     pub fn grow_topic(&self, name: &TopicName, partitions: u32) -> Result<(Arc<Topic>, Commit)> {
-        todo!()
+        let mut inner = self.shard.lock();
+        let topic = known(inner.state.topic(name.namespace(), name.name()), name)?;
+        if partitions as usize <= topic.partitions.len() {
+            let has = topic.partitions.len();
+            return Err(Error::Invalid(format!(
+                "topic '{name}' has {has} partitions; ask for more than that, a topic cannot shrink"
+            )));
+        }
+        self.shard.set_topic(&mut inner, Topic::clone(&topic), partitions)
     }
 
-    /// A topic by name. Takes a read lock, allocates nothing.
+    /// A topic by name.
     #[must_use]
     pub fn topic(&self, namespace: &str, name: &str) -> Option<Arc<Topic>> {
-        todo!()
+        self.shard.lock().state.topic(namespace, name).cloned()
     }
 
     /// A topic by id.
     #[must_use]
     pub fn topic_by_id(&self, id: Uuid) -> Option<Arc<Topic>> {
-        todo!()
+        self.shard.lock().state.topic_by_id(id).cloned()
     }
 
     /// Every topic of every namespace, ordered by namespace and name.
     #[must_use]
     pub fn topics(&self) -> Vec<Arc<Topic>> {
-        todo!()
+        let mut topics: Vec<_> = self.shard.lock().state.topics().cloned().collect();
+        topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        topics
     }
 
-    /// Removes every record below `offset` (the high watermark if none).
+    /// Removes every record below `offset` (below the high watermark if none). Returns the new log start.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPartition`], [`Error::OffsetOutOfRange`], or why nothing can be written.
     pub fn delete_records(&self, partition: PartitionId, offset: Option<u64>) -> Result<(u64, Commit)> {
-        todo!()
+        let mut inner = self.shard.lock();
+        let found = inner.state.partition(partition)?;
+        let offset = offset.unwrap_or(found.high_watermark);
+        if offset > found.high_watermark {
+            return Err(Error::OffsetOutOfRange { offset, log_start: found.log_start, end: found.high_watermark });
+        }
+        let offset = offset.max(found.log_start);
+        let commit = self.shard.change_all(
+            &mut inner,
+            vec![StateRecord::LogStart { partition, offset }],
+            crate::Durability::Fsync,
+        )?;
+        Ok((offset, commit))
     }
 
     // ---- publishing ---------------------------------------------------------------------------------------------
@@ -223,135 +222,224 @@ impl Engine {
     /// Appends batches, each on its own: one failing does not touch the others. Waits while `pending_bytes` is used up.
     /// Calls made one after the other keep their order on every partition.
     pub async fn append(&self, writes: Vec<Write>) -> Appends {
-        todo!()
+        let budget = self.shard.admit(writes.iter().map(|write| write.batch.bytes.len()).sum()).await;
+        let (results, commit) = self.shard.append(writes, budget);
+        Appends { results, commit }
     }
 
     /// Appends batches and progress together or not at all.
+    ///
+    /// # Errors
+    /// The first reason why not; nothing happened then.
     pub async fn append_atomic(&self, atomic: Atomic) -> Result<(Vec<Appended>, Commit)> {
-        todo!()
+        let budget = self.shard.admit(atomic.writes.iter().map(|write| write.batch.bytes.len()).sum()).await;
+        self.shard.append_atomic(atomic, budget)
     }
 
     /// Allocates a producer id that no producer had before, durable when it returns.
+    ///
+    /// # Errors
+    /// Why nothing can be written.
     pub async fn allocate_producer_id(&self) -> Result<i64> {
-        todo!()
+        if let Some(id) = self.producer_ids.lock().next() {
+            return Ok(id);
+        }
+        let (first, commit) = {
+            let mut inner = self.shard.lock();
+            let first = inner.state.next_producer_id;
+            let records = vec![StateRecord::ProducerIds { next: first + PRODUCER_ID_BLOCK }];
+            (first, self.shard.change_all(&mut inner, records, crate::Durability::Fsync)?)
+        };
+        commit.wait().await?;
+        *self.producer_ids.lock() = first + 1..first + PRODUCER_ID_BLOCK;
+        Ok(first)
     }
 
     // ---- reading ------------------------------------------------------------------------------------------------
 
     /// Whole batches from the one containing `offset` on, up to `max_bytes` (but always one batch if there is any).
     /// At the high watermark the result is empty.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPartition`], [`Error::OffsetOutOfRange`], [`Error::Corrupt`], [`Error::Io`].
     pub async fn read(&self, partition: PartitionId, offset: u64, max_bytes: usize) -> Result<Read> {
-        todo!()
+        let plan = self.shard.plan_read(partition, offset, max_bytes)?;
+        if plan.is_cached() {
+            return self.shard.load(plan);
+        }
+        self.blocking(move |shard| shard.load(plan)).await
     }
 
     /// A partition's bounds.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPartition`].
     pub fn partition(&self, partition: PartitionId) -> Result<PartitionInfo> {
-        todo!()
+        let inner = self.shard.lock();
+        let found = inner.state.partition(partition)?;
+        Ok(PartitionInfo {
+            log_start: found.log_start,
+            high_watermark: found.high_watermark,
+            bytes: found.bytes_from(found.log_start),
+            max_timestamp_ms: found.max_timestamp_ms,
+        })
     }
 
     /// The first record whose timestamp is `timestamp_ms` or later.
+    ///
+    /// # Errors
+    /// As [`Engine::read`].
     pub async fn offset_for_time(&self, partition: PartitionId, timestamp_ms: i64) -> Result<Option<TimedOffset>> {
-        todo!()
+        self.blocking(move |shard| shard.find_time(partition, timestamp_ms)).await
     }
 
     /// The record with the largest timestamp.
+    ///
+    /// # Errors
+    /// As [`Engine::read`].
     pub async fn offset_of_max_timestamp(&self, partition: PartitionId) -> Result<Option<TimedOffset>> {
-        todo!()
+        self.blocking(move |shard| shard.find_max_timestamp(partition)).await
     }
 
     /// Wakes when the high watermark of any partition is above the offset given with it (or the partition is gone).
     #[must_use]
     pub fn watch(&self, positions: &[(PartitionId, u64)]) -> Watch {
-        todo!()
+        Watch::partitions(&self.shard, positions)
+    }
+
+    /// Runs what may wait for the disk off the runtime's own threads; without threads, right here.
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Shard) -> Result<T> + Send + 'static) -> Result<T> {
+        if self.threads.lock().is_empty() {
+            return work(&self.shard);
+        }
+        let shard = Arc::clone(&self.shard);
+        tokio::task::spawn_blocking(move || work(&shard)).await.unwrap_or(Err(Error::Closed))
     }
 
     // ---- groups -------------------------------------------------------------------------------------------------
 
     /// Creates a group.
+    ///
+    /// # Errors
+    /// [`Error::GroupExists`], [`Error::UnknownTopic`], [`Error::LimitReached`], or why nothing can be written.
     pub fn create_group(&self, name: GroupName, config: GroupConfig) -> Result<Commit> {
-        todo!()
+        self.shard.create_group(name, config)
     }
 
     /// Replaces a group's settings; its progress stays.
+    ///
+    /// # Errors
+    /// [`Error::UnknownGroup`], [`Error::UnknownTopic`], or why nothing can be written.
     pub fn alter_group(&self, name: &GroupName, config: GroupConfig) -> Result<Commit> {
-        todo!()
+        self.shard.alter_group(name, config)
     }
 
-    /// Deletes a group and its progress. Refused with [`Error::GroupMode`] while it has assigned members.
+    /// Deletes a group and its progress.
+    ///
+    /// # Errors
+    /// [`Error::UnknownGroup`], [`Error::GroupMode`] while it has assigned members, or why nothing can be written.
     pub fn delete_group(&self, name: &GroupName) -> Result<Commit> {
-        todo!()
+        self.shard.delete_group(name)
     }
 
     /// A group by name.
     #[must_use]
     pub fn group(&self, name: &GroupName) -> Option<GroupInfo> {
-        todo!()
+        self.shard.lock().state.groups.get(name).map(crate::group::Group::info)
     }
 
     /// Every group, ordered by namespace and name.
     #[must_use]
     pub fn groups(&self) -> Vec<GroupInfo> {
-        todo!()
+        self.shard.lock().state.groups.values().map(crate::group::Group::info).collect()
     }
 
     /// Marks the group as assigned (a coordinator has members in it) or no longer so. Not durable. Creates the group if needed.
-    /// Refused with [`Error::GroupMode`] while leases are outstanding.
+    ///
+    /// # Errors
+    /// [`Error::GroupMode`] while leases are outstanding.
     pub fn set_assigned(&self, name: &GroupName, assigned: bool) -> Result<()> {
-        todo!()
+        self.shard.set_assigned(name, assigned)
     }
 
     /// Commits offsets; a group that does not exist is created.
+    ///
+    /// # Errors
+    /// [`Error::GroupMode`] while leases are outstanding, [`Error::UnknownPartition`], or why nothing can be written.
     pub fn commit_offsets(&self, name: &GroupName, offsets: Vec<OffsetCommit>) -> Result<Commit> {
-        todo!()
+        self.shard.commit_offsets(name, offsets)
     }
 
     /// Forgets committed offsets of partitions.
+    ///
+    /// # Errors
+    /// [`Error::UnknownGroup`], or why nothing can be written.
     pub fn delete_offsets(&self, name: &GroupName, partitions: &[PartitionId]) -> Result<Commit> {
-        todo!()
+        self.shard.delete_offsets(name, partitions)
     }
 
     /// Committed progress, by partition.
+    ///
+    /// # Errors
+    /// [`Error::UnknownGroup`].
     pub fn committed(&self, name: &GroupName) -> Result<Vec<Committed>> {
-        todo!()
+        Ok(self.shard.lock().state.group(name)?.committed())
     }
 
-    /// Moves the group on a partition: leases there are dropped, acknowledgements at and above `offset` forgotten.
+    /// Moves the group on partitions: leases there are dropped, acknowledgements at and above the offset forgotten.
+    ///
+    /// # Errors
+    /// [`Error::UnknownGroup`], [`Error::GroupMode`] while it has assigned members, [`Error::OffsetOutOfRange`], or why nothing can be written.
     pub fn seek(&self, name: &GroupName, positions: &[(PartitionId, u64)]) -> Result<Commit> {
-        todo!()
+        self.shard.seek(name, positions)
     }
 
-    /// Leases records to a consumer; empty when there is none to give. Wait with [`Engine::watch_group`].
+    /// Leases records to a consumer; empty when there is none to give. Wait with [`Engine::watch_group`], made before asking.
+    ///
+    /// # Errors
+    /// [`Error::UnknownGroup`], [`Error::GroupMode`] while it has assigned members, [`Error::Corrupt`], [`Error::Io`].
     pub async fn lease(&self, name: &GroupName, request: LeaseRequest) -> Result<Vec<Delivery>> {
-        todo!()
+        let engine = self.clone();
+        crate::consume::lease(&engine, &self.shard, name, request).await
     }
 
     /// Settles leases: a result for each, in order, and the moment they are durable.
+    ///
+    /// # Errors
+    /// [`Error::UnknownGroup`], or why nothing can be written.
     pub fn settle(&self, name: &GroupName, settlements: Vec<Settlement>) -> Result<(Vec<Result<()>>, Commit)> {
-        todo!()
+        self.shard.settle(name, settlements)
     }
 
     /// Returns every lease of a consumer, uncounted.
+    ///
+    /// # Errors
+    /// [`Error::UnknownGroup`].
     pub fn release_consumer(&self, name: &GroupName, consumer: ConsumerId) -> Result<()> {
-        todo!()
+        self.shard.release_consumer(name, consumer)
     }
 
     /// A consumer id nobody else has.
     #[must_use]
     pub fn new_consumer(&self) -> ConsumerId {
-        todo!()
+        ConsumerId(self.next_consumer.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Lag per partition of the group's topics and of every partition it has progress on.
+    ///
+    /// # Errors
+    /// [`Error::UnknownGroup`].
     pub fn lag(&self, name: &GroupName) -> Result<Vec<PartitionLag>> {
-        todo!()
+        self.shard.lag(name)
     }
 
     /// Wakes when the group may have records to lease: something written, returned, or due after its delay.
     #[must_use]
     pub fn watch_group(&self, name: &GroupName) -> Watch {
-        todo!()
+        Watch::group(&self.shard, name)
     }
 }
 
-#[allow(dead_code)]
-fn _unused(_: Error) {}
+fn known(topic: Option<&Arc<Topic>>, name: &TopicName) -> Result<Arc<Topic>> {
+    topic.cloned().ok_or_else(|| Error::UnknownTopic(name.clone()))
+}

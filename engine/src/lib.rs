@@ -10,16 +10,31 @@ pub mod batch;
 pub mod group;
 pub mod store;
 
+mod commit;
 mod config;
+mod consume;
+mod counters;
+mod dedupe;
 mod engine;
 mod error;
+mod log;
+mod maintain;
 mod name;
+mod partition;
+mod producer;
+mod read;
+mod record;
+mod schedule;
+mod shard;
+mod state;
 mod topic;
+mod types;
 
+pub use commit::{Commit, Watch};
 pub use config::{Durability, EngineConfig, Retention, TopicConfig};
-pub use engine::{
-    Appended, Appends, Atomic, Commit, DedupeKey, Engine, PartitionInfo, Read, Recovery, TimedOffset, Watch, Write,
-};
+pub use counters::Counters;
+pub use engine::Engine;
 pub use error::{Error, Result};
-pub use name::{GroupName, PartitionId, TopicName};
+pub use name::{GroupName, MAX_NAME_BYTES, PartitionId, TopicName};
 pub use topic::Topic;
+pub use types::{Appended, Appends, Atomic, DedupeKey, PartitionInfo, Read, Recovery, TimedOffset, Usage, Write};

@@ -60,7 +60,11 @@ impl Producers {
         {
             return Ok(Judgement::Repeated(sent.base_offset));
         }
-        if first == expected { Ok(Judgement::New) } else { Err(Error::OutOfSequence { producer_id: id, got: first, expected }) }
+        if first == expected {
+            Ok(Judgement::New)
+        } else {
+            Err(Error::OutOfSequence { producer_id: id, got: first, expected })
+        }
     }
 
     /// Remembers a batch that is appended. The longest idle producer is forgotten when there are more than `limit`.
@@ -80,7 +84,8 @@ impl Producers {
         if producer.recent.len() == REMEMBERED_BATCHES {
             producer.recent.pop_front();
         }
-        let (first_sequence, last_sequence) = (header.base_sequence, advance(header.base_sequence, header.last_offset_delta));
+        let (first_sequence, last_sequence) =
+            (header.base_sequence, advance(header.base_sequence, header.last_offset_delta));
         producer.recent.push_back(Sent { first_sequence, last_sequence, base_offset });
         producer.last_used_ms = producer.last_used_ms.max(header.max_timestamp_ms);
     }
@@ -138,7 +143,10 @@ mod tests {
         }
         assert_eq!(producers.judge(&batch(0, 50, 10)), Ok(Judgement::Repeated(500)));
         assert_eq!(producers.judge(&batch(0, 10, 10)), Ok(Judgement::Repeated(100)));
-        assert_eq!(producers.judge(&batch(0, 0, 10)), Err(Error::OutOfSequence { producer_id: 7, got: 0, expected: 60 }));
+        assert_eq!(
+            producers.judge(&batch(0, 0, 10)),
+            Err(Error::OutOfSequence { producer_id: 7, got: 0, expected: 60 })
+        );
     }
 
     #[test]

@@ -35,7 +35,9 @@ pub(crate) enum StateRecord {
 
 impl StateRecord {
     pub(crate) fn encode(&self) -> Result<Bytes> {
-        postcard::to_stdvec(self).map(Bytes::from).map_err(|e| Error::Invalid(format!("a state record does not encode: {e}")))
+        postcard::to_stdvec(self)
+            .map(Bytes::from)
+            .map_err(|e| Error::Invalid(format!("a state record does not encode: {e}")))
     }
 
     /// None when the bytes were written by a version that knows more.

@@ -11,6 +11,7 @@ use crate::batch::Batch;
 use crate::counters::Counters;
 use crate::log::{Entry, IndexEntry, Segment, SegmentId, SegmentKind, StoredManifest, TailCache, Writer};
 use crate::producer::Judgement;
+use crate::read::IndexCache;
 use crate::record::StateRecord;
 use crate::schedule::SCHEDULE_PARTITION;
 use crate::state::State;
@@ -34,6 +35,7 @@ pub(crate) struct Shard {
     /// Maintenance waits here for its next turn.
     pub due: Condvar,
     pub counters: Counters,
+    pub index_cache: IndexCache,
     budget: Arc<Semaphore>,
 }
 
@@ -75,8 +77,15 @@ pub(crate) struct Pending {
 }
 
 impl Shard {
-    pub(crate) fn new(config: EngineConfig, environment: Environment, inner: Inner, writer: Writer, manifest: StoredManifest) -> Self {
+    pub(crate) fn new(
+        config: EngineConfig,
+        environment: Environment,
+        inner: Inner,
+        writer: Writer,
+        manifest: StoredManifest,
+    ) -> Self {
         let budget = Arc::new(Semaphore::new(kib(config.pending_bytes) as usize));
+        let config_index = config.index_cache_bytes;
         Self {
             config,
             environment,
@@ -86,6 +95,7 @@ impl Shard {
             work: Condvar::new(),
             due: Condvar::new(),
             counters: Counters::default(),
+            index_cache: IndexCache::new(config_index),
             budget,
         }
     }
@@ -106,7 +116,12 @@ impl Shard {
     }
 
     /// Makes changes of state that belong together.
-    pub(crate) fn change_all(&self, inner: &mut Inner, records: Vec<StateRecord>, durability: Durability) -> Result<Commit> {
+    pub(crate) fn change_all(
+        &self,
+        inner: &mut Inner,
+        records: Vec<StateRecord>,
+        durability: Durability,
+    ) -> Result<Commit> {
         let entries = records.iter().map(|record| record.encode().map(Entry::State)).collect::<Result<Vec<_>>>()?;
         inner.check_writable(&entries, true)?;
         for record in &records {
@@ -116,7 +131,11 @@ impl Shard {
     }
 
     /// Appends batches, each on its own.
-    pub(crate) fn append(&self, writes: Vec<Write>, budget: Option<OwnedSemaphorePermit>) -> (Vec<Result<Appended>>, Commit) {
+    pub(crate) fn append(
+        &self,
+        writes: Vec<Write>,
+        budget: Option<OwnedSemaphorePermit>,
+    ) -> (Vec<Result<Appended>>, Commit) {
         let now_ms = self.environment.clock.now_ms();
         let mut inner = self.lock();
         let mut entries = Vec::with_capacity(writes.len());
@@ -138,7 +157,12 @@ impl Shard {
     }
 
     /// Appends everything or nothing: `check` has been passed by the caller under the same lock.
-    pub(crate) fn append_all(&self, inner: &mut Inner, writes: Vec<Write>, entries: &mut Vec<Entry>) -> Result<Vec<Appended>> {
+    pub(crate) fn append_all(
+        &self,
+        inner: &mut Inner,
+        writes: Vec<Write>,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Vec<Appended>> {
         for write in &writes {
             self.judge(inner, write)?;
         }
@@ -184,7 +208,13 @@ impl Shard {
             return Err(Error::Invalid("a write names no partition".to_owned()));
         };
         let partition = inner.state.partition(first)?;
-        let repeat = |base_offset| Appended { base_offset, append_time_ms: -1, log_start: partition.log_start, durability, duplicate: true };
+        let repeat = |base_offset| Appended {
+            base_offset,
+            append_time_ms: -1,
+            log_start: partition.log_start,
+            durability,
+            duplicate: true,
+        };
         if let Some(key) = &write.dedupe
             && let Some(used) = inner.state.dedupe.look_up(key, self.config.max_dedupe_keys)?
         {
@@ -226,7 +256,13 @@ impl Shard {
             None => Some(push(&mut inner.state, write.partitions, batch, entries)?),
         };
         if let Some(key) = write.dedupe {
-            records.push(StateRecord::Dedupe { key: key.key, body: key.body, partition: first, base_offset, at_ms: now_ms });
+            records.push(StateRecord::Dedupe {
+                key: key.key,
+                body: key.body,
+                partition: first,
+                base_offset,
+                at_ms: now_ms,
+            });
         }
         for record in records {
             entries.push(Entry::State(record.encode()?));
@@ -244,12 +280,14 @@ impl Shard {
     /// [`Error::DiskFull`]: everything is still queued. Any other: the shard is poisoned.
     pub(crate) fn turn(&self) -> Result<bool> {
         let mut writer = self.writer.lock();
-        let Some((mut taken, mark)) = self.take() else { return Ok(false) };
+        let Some((mut taken, mark)) = self.take(writer.next_sequence() + 1) else { return Ok(false) };
         match self.commit(&mut writer, &mut taken, mark) {
             Ok(()) => Ok(true),
             Err(Error::DiskFull) => {
                 let mut inner = self.lock();
                 inner.disk_full = true;
+                // It was of a state with these applied, and they are not written.
+                inner.snapshot_wanted |= inner.snapshot_taken.take().is_some();
                 inner.put_back(taken);
                 Err(Error::DiskFull)
             }
@@ -262,7 +300,7 @@ impl Shard {
     }
 
     /// Takes from the queue what makes one block, and a snapshot of the state as of exactly that block if one is wanted.
-    fn take(&self) -> Option<(Vec<Pending>, bool)> {
+    fn take(&self, next_sequence: u64) -> Option<(Vec<Pending>, bool)> {
         let mut inner = self.lock();
         if inner.failed.is_some() {
             return None;
@@ -281,6 +319,9 @@ impl Shard {
             taken.push(pending);
         }
         inner.pending_bytes -= bytes;
+        if everything && let Err(error) = self.take_snapshot(&mut inner, next_sequence) {
+            tracing::warn!(%error, "no snapshot could be taken");
+        }
         Some((taken, mark || everything))
     }
 
@@ -290,7 +331,8 @@ impl Shard {
             self.roll(writer)?;
         }
         let has_entries = taken.iter().any(|pending| !pending.entries.is_empty());
-        let written = if has_entries || mark { Some(writer.write(taken.iter().flat_map(|p| &p.entries), size)?) } else { None };
+        let written =
+            if has_entries || mark { Some(writer.write(taken.iter().flat_map(|p| &p.entries), size)?) } else { None };
         if let Some(written) = &written {
             let index = index_entries(taken, written.position, &written.payloads);
             self.publish_written(writer, written.bytes.clone(), written.position, index);
@@ -311,7 +353,13 @@ impl Shard {
     }
 
     /// Enters what was written into the indexes and the tail cache.
-    fn publish_written(&self, writer: &Writer, bytes: bytes::Bytes, position: u64, index: Vec<(PartitionId, IndexEntry)>) {
+    fn publish_written(
+        &self,
+        writer: &Writer,
+        bytes: bytes::Bytes,
+        position: u64,
+        index: Vec<(PartitionId, IndexEntry)>,
+    ) {
         Counters::add(&self.counters.written_bytes, bytes.len() as u64);
         Counters::add(&self.counters.blocks, 1);
         let mut inner = self.lock();
@@ -338,7 +386,9 @@ impl Shard {
         };
         for entry in taken.iter().flat_map(|pending| &pending.entries) {
             match entry {
-                Entry::Batch { partition, base_offset, header, .. } => publish(*partition, base_offset + u64::from(header.last_offset_delta) + 1),
+                Entry::Batch { partition, base_offset, header, .. } => {
+                    publish(*partition, base_offset + u64::from(header.last_offset_delta) + 1)
+                }
                 Entry::Shared { targets, header, .. } => {
                     for (id, base_offset) in targets {
                         publish(*id, base_offset + u64::from(header.last_offset_delta) + 1);
@@ -365,10 +415,7 @@ impl Shard {
             partition.active.shrink_to_fit();
         }
         for (id, chunk) in chunks {
-            match inner.state.partition_mut(id) {
-                Some(partition) if chunk.end > partition.log_start => partition.chunks.push_back(chunk),
-                _ => inner.state.dropped.push(chunk),
-            }
+            inner.state.add_chunk(id, chunk);
         }
         inner.active = next.id;
         inner.room = writer.room();
@@ -376,6 +423,15 @@ impl Shard {
         inner.snapshot_wanted |= inner.bytes_since_snapshot >= self.config.segment_bytes / 2;
         self.due.notify_one();
         Ok(())
+    }
+
+    /// A new topic's id: unique here because partition ids are never reused.
+    pub(crate) fn topic_id(&self, inner: &Inner, name: &crate::TopicName) -> uuid::Uuid {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.environment.clock.now_ms().to_be_bytes());
+        bytes[8..12].copy_from_slice(&inner.state.next_partition().0.to_be_bytes());
+        bytes[12..].copy_from_slice(&crate::batch::checksum(name.name().as_bytes()).to_be_bytes());
+        uuid::Uuid::new_v8(bytes)
     }
 
     fn next_segment(&self) -> Result<Arc<Segment>> {
@@ -414,6 +470,11 @@ impl Shard {
 }
 
 impl Inner {
+    /// Nothing for the committer to do.
+    pub(crate) fn has_no_work(&self) -> bool {
+        self.pending.is_empty() && !self.snapshot_wanted && !self.mark_wanted
+    }
+
     /// Whether entries may be queued.
     pub(crate) fn check_writable(&self, entries: &[Entry], state_only: bool) -> Result<()> {
         if let Some(error) = &self.failed {
@@ -423,7 +484,7 @@ impl Inner {
     }
 
     /// While the disk is full only what still fits the reserved space is taken, the last of it only for changes of state.
-    fn check_room(&self, bytes: usize, state_only: bool) -> Result<()> {
+    pub(crate) fn check_room(&self, bytes: usize, state_only: bool) -> Result<()> {
         if !self.disk_full || self.spare.is_some() {
             return Ok(());
         }
@@ -500,7 +561,9 @@ pub(crate) fn add_index_entries(entry: &Entry, position: u64, index: &mut Vec<(P
         shared,
     };
     match entry {
-        Entry::Batch { partition, base_offset, header, bytes } => index.push((*partition, make(header, *base_offset, bytes.len(), false))),
+        Entry::Batch { partition, base_offset, header, bytes } => {
+            index.push((*partition, make(header, *base_offset, bytes.len(), false)))
+        }
         Entry::Shared { targets, header, bytes } => {
             index.extend(targets.iter().map(|(id, base_offset)| (*id, make(header, *base_offset, bytes.len(), true))));
         }

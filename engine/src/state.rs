@@ -91,7 +91,8 @@ impl State {
                 partition.producers = producers;
             }
         }
-        state.groups = snapshot.groups.into_iter().map(Group::restore).map(|group| (group.name().clone(), group)).collect();
+        state.groups =
+            snapshot.groups.into_iter().map(Group::restore).map(|group| (group.name().clone(), group)).collect();
         state.dedupe = snapshot.dedupe;
         state.schedule = snapshot.schedule;
         state.next_producer_id = snapshot.next_producer_id;
@@ -100,7 +101,8 @@ impl State {
 
     /// Encodes the durable parts.
     pub(crate) fn snapshot(&self) -> impl Serialize + '_ {
-        let partitions = self.partitions().map(|(id, p)| (id, p.log_start, p.next_offset, p.max_timestamp_ms, &p.producers));
+        let partitions =
+            self.partitions().map(|(id, p)| (id, p.log_start, p.next_offset, p.max_timestamp_ms, &p.producers));
         SnapshotRef {
             topics: self.by_id.values().map(AsRef::as_ref).collect(),
             next_partition: self.next_partition().0,
@@ -229,6 +231,14 @@ impl State {
         PartitionId(u32::try_from(self.partitions.len()).unwrap_or(u32::MAX))
     }
 
+    /// Enters a batch run of a segment just sealed.
+    pub(crate) fn add_chunk(&mut self, id: PartitionId, chunk: Chunk) {
+        match self.partition_mut(id) {
+            Some(partition) if chunk.end > partition.log_start => partition.chunks.push_back(chunk),
+            _ => self.dropped.push(chunk),
+        }
+    }
+
     fn advance_log_start(&mut self, id: PartitionId, offset: u64) {
         if let Some(partition) = self.partition_mut(id) {
             let dropped = partition.advance_log_start(offset);
@@ -257,6 +267,13 @@ impl State {
     pub(crate) fn group_partitions(&self, group: &Group) -> Vec<PartitionId> {
         let topics = group.config().topics.iter().filter_map(|name| self.topic(name.namespace(), name.name()));
         topics.flat_map(|topic| topic.partitions.iter().copied()).collect()
+    }
+
+    /// Where the slowest of a topic's groups is on a partition; none while the topic has no group.
+    pub(crate) fn acknowledged_by_all(&self, id: PartitionId, topic: &Topic) -> Option<u64> {
+        let groups =
+            self.groups.values().filter(|group| group.config().topics.contains(&topic.name) || group.has_progress(id));
+        groups.map(|group| group.lowest_unacknowledged(id)).min()
     }
 
     /// Wakes those who wait for a group's records.

@@ -130,7 +130,7 @@ impl Batch {
 }
 
 /// CRC-32C (Castagnoli), with the processor's carry-less multiplication where it has one.
-fn checksum(bytes: &[u8]) -> u32 {
+pub(crate) fn checksum(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
 }
 

@@ -5,6 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+mod state;
+
+pub(crate) use state::{Group, GroupRecord, GroupSnapshot};
+
 use crate::batch::Record;
 use crate::{GroupName, PartitionId, TopicName};
 

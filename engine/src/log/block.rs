@@ -113,11 +113,11 @@ pub(crate) fn encode<'a>(
         positions.push(small(out.len() - start));
         match entry {
             Entry::Batch { base_offset, header, bytes, .. } => {
-                out.put_slice(&header.stored_prefix(*base_offset));
+                out.put_slice(&header.patch(*base_offset, 0));
                 out.put_slice(&bytes[16..]);
             }
             Entry::Shared { header, bytes, .. } => {
-                out.put_slice(&header.stored_prefix(0));
+                out.put_slice(&header.patch(0, 0));
                 out.put_slice(&bytes[16..]);
             }
             Entry::State(bytes) => out.put_slice(bytes),
@@ -133,7 +133,7 @@ pub(crate) fn encode<'a>(
     block[32..40].copy_from_slice(&chain.synced_below.to_le_bytes());
     block[40..44].copy_from_slice(&small(table).to_le_bytes());
     block[44..48].copy_from_slice(&chain.previous_crc.to_le_bytes());
-    let crc = crate::batch::crc32c(&block[8..]);
+    let crc = crate::batch::checksum(&block[8..]);
     block[4..8].copy_from_slice(&crc.to_le_bytes());
     crc
 }
@@ -170,7 +170,7 @@ pub(crate) struct Block {
 
 /// Takes a block apart after checking its checksum.
 pub(crate) fn decode(header: BlockHeader, bytes: &Bytes) -> Result<Block, &'static str> {
-    if crate::batch::crc32c(&bytes[8..]) != header.crc {
+    if crate::batch::checksum(&bytes[8..]) != header.crc {
         return Err("the block's checksum does not match");
     }
     let table_end = HEADER_BYTES + header.table as usize;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::segment::{FORMAT_VERSION, SegmentId, SegmentKind};
-use crate::batch::crc32c;
+use crate::batch::checksum;
 use crate::store::Store;
 use crate::{Error, Result};
 
@@ -52,7 +52,9 @@ impl StoredManifest {
     /// No manifest is fine where there is nothing else either.
     fn absent(store: &dyn Store) -> Result<Self> {
         let names = store.list().map_err(|e| Error::io("listing the data directory", &e))?;
-        if let Some(name) = names.iter().find(|name| name.ends_with(".seg") && !name.starts_with("log-0000000000000000.")) {
+        if let Some(name) =
+            names.iter().find(|name| name.ends_with(".seg") && !name.starts_with("log-0000000000000000."))
+        {
             let reason = format!("it is missing although {name} is there");
             return Err(Error::Corrupt { file: NAME.to_owned(), position: 0, reason });
         }
@@ -79,20 +81,21 @@ pub(crate) fn seal_object<T: Serialize>(magic: &[u8; 8], value: &T) -> Result<Ve
     contents.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
     contents.extend_from_slice(&[0; 4]);
     let mut contents = postcard::to_extend(value, contents).map_err(|e| Error::Invalid(e.to_string()))?;
-    let crc = crc32c(&contents[16..]);
+    let crc = checksum(&contents[16..]);
     contents[12..16].copy_from_slice(&crc.to_le_bytes());
     Ok(contents)
 }
 
 /// Decodes what [`seal_object`] made.
 pub(crate) fn open_object<T: for<'de> Deserialize<'de>>(name: &str, magic: &[u8; 8], contents: &[u8]) -> Result<T> {
-    let corrupt = |position, reason: &str| Error::Corrupt { file: name.to_owned(), position, reason: reason.to_owned() };
+    let corrupt =
+        |position, reason: &str| Error::Corrupt { file: name.to_owned(), position, reason: reason.to_owned() };
     let (head, body) = contents.split_at_checked(16).ok_or_else(|| corrupt(0, "it is cut short"))?;
     let word = |at: usize| head[at..at + 4].try_into().map_or(0, u32::from_le_bytes);
     if head[..8] != *magic {
         return Err(corrupt(0, "it does not begin as it should"));
     }
-    if crc32c(body) != word(12) {
+    if checksum(body) != word(12) {
         return Err(corrupt(12, "its checksum does not match"));
     }
     if word(8) != FORMAT_VERSION {

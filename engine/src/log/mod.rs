@@ -11,7 +11,7 @@ mod writer;
 pub(crate) use block::{Chain, Entry};
 pub(crate) use index::{Chunk, Entries, IndexEntry, decode_chunk};
 pub(crate) use manifest::{StoredManifest, open_object, seal_object};
-pub(crate) use recovery::recover;
+pub(crate) use recovery::{SNAPSHOT_MAGIC, recover};
 pub(crate) use segment::{Segment, SegmentId, SegmentKind};
 pub(crate) use tail::TailCache;
 pub(crate) use writer::{Position, Writer};

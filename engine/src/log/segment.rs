@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::block::{self, Block, BlockHeader, HEADER_BYTES};
 use super::index::{Chunk, IndexEntry};
-use crate::batch::crc32c;
+use crate::batch::checksum;
 use crate::store::{LogFile, Store};
 use crate::{Error, PartitionId, Result};
 
@@ -113,16 +113,19 @@ impl Segment {
     /// The footer, if the segment was sealed. A segment that was not ends in no trailer.
     pub(crate) fn footer(&self) -> Result<Option<Footer>> {
         let size = self.file.size().map_err(|e| Error::io(format!("reading {}", self.name), &e))?;
-        let Some(at) = size.checked_sub(TRAILER_BYTES).filter(|at| *at >= SEGMENT_HEADER_BYTES) else { return Ok(None) };
+        let Some(at) = size.checked_sub(TRAILER_BYTES).filter(|at| *at >= SEGMENT_HEADER_BYTES) else {
+            return Ok(None);
+        };
         let trailer = self.read(at, TRAILER_BYTES as usize)?;
-        let (Some(position), Some(length), Some(crc)) = (long(&trailer, 8), long(&trailer, 16), long(&trailer, 24)) else {
+        let (Some(position), Some(length), Some(crc)) = (long(&trailer, 8), long(&trailer, 16), long(&trailer, 24))
+        else {
             return Ok(None);
         };
         if trailer[..8] != *TRAILER_MAGIC || position.checked_add(length) != Some(at) {
             return Ok(None);
         }
         let encoded = self.read(position, usize::try_from(length).unwrap_or(0))?;
-        if u64::from(crc32c(&encoded)) != crc {
+        if u64::from(checksum(&encoded)) != crc {
             return Err(self.corrupt(position, "the footer's checksum does not match"));
         }
         postcard::from_bytes(&encoded).map(Some).map_err(|_| self.corrupt(position, "the footer does not decode"))
@@ -138,7 +141,7 @@ impl Segment {
         tail.extend_from_slice(TRAILER_MAGIC);
         tail.extend_from_slice(&footer_position.to_le_bytes());
         tail.extend_from_slice(&(encoded.len() as u64).to_le_bytes());
-        tail.extend_from_slice(&u64::from(crc32c(&encoded)).to_le_bytes());
+        tail.extend_from_slice(&u64::from(checksum(&encoded)).to_le_bytes());
         self.file.write_at(footer.blocks_end, &tail).map_err(|e| doing(&e))?;
         self.file.sync().map_err(|e| doing(&e))?;
         self.file.seal(footer.blocks_end + tail.len() as u64).map_err(|e| doing(&e))
@@ -151,7 +154,11 @@ impl Segment {
         }
         let start = self.read(position, HEADER_BYTES)?;
         let Some(header) = BlockHeader::parse(&start, self.id.0) else {
-            return Ok(if start.iter().all(|byte| *byte == 0) { Found::End } else { Found::Bad("no block begins here") });
+            return Ok(if start.iter().all(|byte| *byte == 0) {
+                Found::End
+            } else {
+                Found::Bad("no block begins here")
+            });
         };
         if position + u64::from(header.length) > end {
             return Ok(Found::Bad("the block claims more than the file has"));
@@ -175,7 +182,11 @@ pub(crate) enum Found {
 }
 
 /// Collects index entries while blocks are written or scanned, and makes chunks of them when the segment is sealed.
-pub(crate) fn build_index(id: SegmentId, blocks_end: u64, partitions: &[(PartitionId, Vec<IndexEntry>)]) -> (Vec<u8>, Vec<(PartitionId, Chunk)>) {
+pub(crate) fn build_index(
+    id: SegmentId,
+    blocks_end: u64,
+    partitions: &[(PartitionId, Vec<IndexEntry>)],
+) -> (Vec<u8>, Vec<(PartitionId, Chunk)>) {
     let mut index = Vec::new();
     let mut chunks = Vec::new();
     for (partition, entries) in partitions {
@@ -197,7 +208,7 @@ fn header(id: SegmentId) -> [u8; SEGMENT_HEADER_BYTES as usize] {
     header[..8].copy_from_slice(SEGMENT_MAGIC);
     header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
     header[16..24].copy_from_slice(&id.0.to_le_bytes());
-    let crc = crc32c(&header[..60]);
+    let crc = checksum(&header[..60]);
     header[60..].copy_from_slice(&crc.to_le_bytes());
     header
 }

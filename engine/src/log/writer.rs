@@ -84,7 +84,11 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::DiskFull`]: nothing happened, try again. Any other: the log is broken.
-    pub(crate) fn write<'a>(&mut self, entries: impl Iterator<Item = &'a Entry> + Clone, size: usize) -> Result<Written> {
+    pub(crate) fn write<'a>(
+        &mut self,
+        entries: impl Iterator<Item = &'a Entry> + Clone,
+        size: usize,
+    ) -> Result<Written> {
         let mut buffer = BytesMut::with_capacity(HEADER_BYTES + size);
         let mut payloads = Vec::new();
         let crc = block::encode(&mut buffer, self.at.segment.id.0, self.at.chain, entries, &mut payloads);
@@ -115,7 +119,10 @@ impl Writer {
     ///
     /// # Errors
     /// The log is broken.
-    pub(crate) fn seal(&mut self, index: &[(PartitionId, Vec<IndexEntry>)]) -> Result<(Footer, Vec<(PartitionId, Chunk)>)> {
+    pub(crate) fn seal(
+        &mut self,
+        index: &[(PartitionId, Vec<IndexEntry>)],
+    ) -> Result<(Footer, Vec<(PartitionId, Chunk)>)> {
         let (encoded, chunks) = build_index(self.at.segment.id, self.at.position, index);
         let footer = Footer {
             first_sequence: self.at.first_sequence,

@@ -1,0 +1,477 @@
+//! Opening the log: manifest, newest snapshot, footers of sealed segments, then the blocks after the snapshot.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::block::{Block, BlockHeader, Chain, Entry};
+use super::index::{Chunk, IndexEntry};
+use super::manifest::{Manifest, Skipped, StoredManifest, open_object};
+use super::segment::{Footer, Found, SEGMENT_HEADER_BYTES, Segment, SegmentId, SegmentKind};
+use super::writer::{Position, Writer};
+use crate::record::StateRecord;
+use crate::shard::add_index_entries;
+use crate::state::{Snapshot, State};
+use crate::store::Store;
+use crate::{EngineConfig, Error, PartitionId, Result};
+
+/// Opens a snapshot.
+pub(crate) const SNAPSHOT_MAGIC: &[u8; 8] = b"TGSNAPSH";
+/// How much of a segment is read at once while looking for a block behind a bad one.
+const SEARCH_BYTES: usize = 1 << 20;
+
+/// An opened log.
+pub(crate) struct Recovered {
+    pub state: State,
+    pub segments: BTreeMap<SegmentId, Arc<Segment>>,
+    pub position: Position,
+    pub spare: Option<Arc<Segment>>,
+    pub manifest: StoredManifest,
+    pub replayed_bytes: u64,
+    pub torn_bytes: u64,
+}
+
+/// Opens the log in a store, creating it if the store is empty.
+///
+/// # Errors
+/// [`Error::Corrupt`] names file and position of what does not check and is not merely an unfinished last write.
+pub(crate) fn recover(config: &EngineConfig, store: &dyn Store) -> Result<Recovered> {
+    let mut manifest = StoredManifest::load(store)?;
+    remove_leftovers(store, &manifest.manifest)?;
+    let (state, replay_from) = load_snapshot(config, store, &manifest.manifest)?;
+    let mut recovery = Recovery {
+        state,
+        replay_from,
+        skipped: manifest.manifest.skipped.clone(),
+        chain: None,
+        after_gap: false,
+        segments: BTreeMap::new(),
+        open: Vec::new(),
+        chunks: Vec::new(),
+        replayed_bytes: 0,
+        torn_bytes: 0,
+    };
+    for (id, kind) in manifest.manifest.segments.clone() {
+        recovery.load(store, id, kind)?;
+    }
+    let position = recovery.find_position(config, store, &mut manifest)?;
+    recovery.install_chunks();
+    let spare =
+        recovery.open.iter().map(|open| &open.segment).find(|segment| segment.id > position.segment.id).cloned();
+    recovery.finish(&position);
+    Ok(Recovered {
+        state: recovery.state,
+        segments: recovery.segments,
+        position,
+        spare,
+        manifest,
+        replayed_bytes: recovery.replayed_bytes,
+        torn_bytes: recovery.torn_bytes,
+    })
+}
+
+/// A crash between creating a file and entering it into the manifest leaves a file that holds nothing, or only copies.
+/// A log segment that holds a block is never removed.
+fn remove_leftovers(store: &dyn Store, manifest: &Manifest) -> Result<()> {
+    let names = store.list().map_err(|e| Error::io("listing the data directory", &e))?;
+    let known: Vec<String> = manifest.segments.iter().map(|(id, kind)| kind.file_name(*id)).collect();
+    let snapshot = manifest.snapshot.as_ref().map(|(name, _)| name.as_str());
+    for name in names {
+        let is_copy = (name.starts_with("sorted-") && !known.contains(&name))
+            || (name.starts_with("snapshot-") && Some(name.as_str()) != snapshot);
+        let is_unentered = name.starts_with("log-") && !known.contains(&name);
+        if is_copy || (is_unentered && holds_no_block(store, &name)?) {
+            store.delete(&name).map_err(|e| Error::io(format!("removing {name}"), &e))?;
+        } else if is_unentered {
+            return Err(Error::Corrupt {
+                file: "manifest".to_owned(),
+                position: 0,
+                reason: format!("it does not list {name}"),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn holds_no_block(store: &dyn Store, name: &str) -> Result<bool> {
+    let id = name
+        .strip_prefix("log-")
+        .and_then(|rest| rest.strip_suffix(".seg"))
+        .and_then(|id| u64::from_str_radix(id, 16).ok());
+    let Some(id) = id.map(SegmentId) else { return Ok(false) };
+    let Ok(segment) = Segment::open(store, id, SegmentKind::Log) else { return Ok(true) };
+    let size = segment.file.size().map_err(|e| Error::io(format!("reading {name}"), &e))?;
+    Ok(!matches!(segment.block_at(SEGMENT_HEADER_BYTES, size)?, Found::Block(_)))
+}
+
+fn load_snapshot(config: &EngineConfig, store: &dyn Store, manifest: &Manifest) -> Result<(State, u64)> {
+    let Some((name, next_sequence)) = &manifest.snapshot else { return Ok((State::new(config), 0)) };
+    let contents = store.get(name).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::Corrupt { file: name.clone(), position: 0, reason: "it is missing".to_owned() }
+        }
+        _ => Error::io(format!("reading {name}"), &error),
+    })?;
+    let snapshot: Snapshot = open_object(name, SNAPSHOT_MAGIC, &contents)?;
+    Ok((State::restore(config, snapshot), *next_sequence))
+}
+
+/// A log segment without a footer, after it was scanned.
+struct Open {
+    segment: Arc<Segment>,
+    first_sequence: u64,
+    end: u64,
+    /// Where the scan stopped at something that is not a block.
+    torn: bool,
+    index: Vec<(PartitionId, IndexEntry)>,
+}
+
+struct Recovery {
+    state: State,
+    replay_from: u64,
+    skipped: Vec<Skipped>,
+    /// What the next block must continue; none before the first.
+    chain: Option<Chain>,
+    /// The next block comes after a gap that an operator has accepted: it may continue anything.
+    after_gap: bool,
+    segments: BTreeMap<SegmentId, Arc<Segment>>,
+    open: Vec<Open>,
+    chunks: Vec<(PartitionId, Chunk, SegmentKind)>,
+    replayed_bytes: u64,
+    torn_bytes: u64,
+}
+
+impl Recovery {
+    fn load(&mut self, store: &dyn Store, id: SegmentId, kind: SegmentKind) -> Result<()> {
+        let segment = Arc::new(Segment::open(store, id, kind)?);
+        self.segments.insert(id, Arc::clone(&segment));
+        match (segment.footer()?, kind) {
+            (Some(footer), _) => self.load_sealed(&segment, footer, kind),
+            (None, SegmentKind::Log) => self.load_open(segment),
+            (None, SegmentKind::Sorted) => Err(segment.corrupt(0, "it has no footer")),
+        }
+    }
+
+    fn load_sealed(&mut self, segment: &Arc<Segment>, footer: Footer, kind: SegmentKind) -> Result<()> {
+        self.chunks.extend(footer.chunks.into_iter().map(|(id, chunk)| (id, chunk, kind)));
+        if kind == SegmentKind::Sorted {
+            return Ok(());
+        }
+        if footer.next_sequence > self.replay_from {
+            let scanned = self.scan(segment, footer.blocks_end)?;
+            if scanned.torn || scanned.end != footer.blocks_end {
+                return Err(segment.corrupt(scanned.end, "a block in a sealed segment does not check"));
+            }
+        }
+        self.chain = Some(Chain {
+            sequence: footer.next_sequence,
+            previous_crc: footer.last_crc,
+            synced_below: footer.next_sequence,
+        });
+        Ok(())
+    }
+
+    fn load_open(&mut self, segment: Arc<Segment>) -> Result<()> {
+        let size = segment.file.size().map_err(|e| Error::io(format!("reading {}", segment.name), &e))?;
+        if let Some(last) = self.open.last()
+            && last.torn
+            && matches!(segment.block_at(SEGMENT_HEADER_BYTES, size)?, Found::Block(_))
+        {
+            return Err(last.segment.corrupt(last.end, "a block does not check, and a later segment follows it"));
+        }
+        let scanned = self.scan(&segment, size)?;
+        if scanned.torn {
+            self.check_torn(&segment, scanned.end, size)?;
+        }
+        self.open.push(scanned);
+        Ok(())
+    }
+
+    /// Reads a segment's blocks up to `size`, or to the first that does not check.
+    fn scan(&mut self, segment: &Arc<Segment>, size: u64) -> Result<Open> {
+        let first_sequence = self.chain.map_or(0, |chain| chain.sequence);
+        let mut open = Open {
+            segment: Arc::clone(segment),
+            first_sequence,
+            end: SEGMENT_HEADER_BYTES,
+            torn: false,
+            index: Vec::new(),
+        };
+        loop {
+            if let Some(length) = self.skipped_at(segment.id, open.end) {
+                open.end += length;
+                self.after_gap = true;
+                continue;
+            }
+            let block = match segment.block_at(open.end, size)? {
+                Found::Block(block) => block,
+                Found::End => return Ok(open),
+                Found::Bad(_) => return Ok(Open { torn: true, ..open }),
+            };
+            let is_first = open.end == SEGMENT_HEADER_BYTES;
+            if !self.continues(&block.header, is_first) {
+                return Ok(Open { torn: true, ..open });
+            }
+            if is_first {
+                open.first_sequence = block.header.sequence;
+            }
+            self.apply(segment, open.end, &block, &mut open.index)?;
+            open.end += u64::from(block.header.length);
+        }
+    }
+
+    /// Whether a block comes next. Segments wholly before the snapshot may have been reclaimed, so a segment may begin
+    /// later than the one before it ended, but not later than the snapshot.
+    fn continues(&mut self, header: &BlockHeader, is_first: bool) -> bool {
+        if std::mem::take(&mut self.after_gap) {
+            return true;
+        }
+        match self.chain {
+            Some(chain) if chain.sequence == header.sequence => {
+                chain.previous_crc == header.previous_crc || (is_first && header.previous_crc == 0)
+            }
+            Some(chain) => is_first && chain.sequence < header.sequence && header.sequence <= self.replay_from,
+            None => header.sequence <= self.replay_from,
+        }
+    }
+
+    fn skipped_at(&self, segment: SegmentId, position: u64) -> Option<u64> {
+        self.skipped
+            .iter()
+            .find(|skipped| skipped.segment == segment && skipped.position == position)
+            .map(|skipped| skipped.length)
+    }
+
+    fn apply(
+        &mut self,
+        segment: &Segment,
+        position: u64,
+        block: &Block,
+        index: &mut Vec<(PartitionId, IndexEntry)>,
+    ) -> Result<()> {
+        let header = &block.header;
+        let replay = header.sequence >= self.replay_from;
+        for (payload, entry) in &block.entries {
+            let at = position + u64::from(*payload);
+            add_index_entries(entry, at, index);
+            if replay {
+                self.replay(entry).map_err(|reason| segment.corrupt(at, reason))?;
+            }
+        }
+        if replay {
+            self.replayed_bytes += u64::from(header.length);
+        }
+        self.chain = Some(Chain {
+            sequence: header.sequence + 1,
+            previous_crc: header.crc,
+            synced_below: header.synced_below.max(self.chain.map_or(0, |chain| chain.synced_below)),
+        });
+        Ok(())
+    }
+
+    fn replay(&mut self, entry: &Entry) -> Result<(), &'static str> {
+        let lenient = !self.skipped.is_empty();
+        match entry {
+            Entry::Batch { partition, base_offset, header, .. } => {
+                self.replay_batch(*partition, *base_offset, header, lenient)
+            }
+            Entry::Shared { targets, header, .. } => {
+                targets.iter().try_for_each(|(id, base_offset)| self.replay_batch(*id, *base_offset, header, lenient))
+            }
+            Entry::State(bytes) => {
+                let record =
+                    StateRecord::decode(bytes).ok_or("a state record does not decode: a newer version wrote it")?;
+                self.state.apply(&record);
+                Ok(())
+            }
+        }
+    }
+
+    /// A batch must continue its partition, except behind a gap that an operator has accepted.
+    fn replay_batch(
+        &mut self,
+        id: PartitionId,
+        base_offset: u64,
+        header: &crate::batch::BatchHeader,
+        lenient: bool,
+    ) -> Result<(), &'static str> {
+        let Some(partition) = self.state.partition_mut(id) else { return Ok(()) };
+        if lenient && base_offset > partition.next_offset {
+            partition.next_offset = base_offset;
+        }
+        if partition.next_offset != base_offset {
+            return Err("a batch does not continue its partition");
+        }
+        self.state.push_batch(id, header);
+        Ok(())
+    }
+
+    /// Tells an unfinished last write, which is cut, from damage, which is not ours to cut: a later block that says the
+    /// bad one was durable proves damage.
+    fn check_torn(&mut self, segment: &Segment, position: u64, size: u64) -> Result<()> {
+        let expected = self.chain.map_or(0, |chain| chain.sequence);
+        let mut at = position;
+        let mut last_written = position;
+        while at < size {
+            let length = SEARCH_BYTES.min(usize::try_from(size - at).unwrap_or(SEARCH_BYTES));
+            let bytes = segment.read(at, length)?;
+            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+                last_written = at + last as u64 + 1;
+                self.look_for_proof(segment, &bytes, at, position, size, expected)?;
+            }
+            at += length as u64;
+        }
+        self.torn_bytes += last_written - position;
+        tracing::warn!(
+            file = segment.name,
+            position,
+            bytes = last_written - position,
+            "cut an unfinished write off the end of the log"
+        );
+        Ok(())
+    }
+
+    fn look_for_proof(
+        &self,
+        segment: &Segment,
+        bytes: &[u8],
+        at: u64,
+        bad: u64,
+        size: u64,
+        expected: u64,
+    ) -> Result<()> {
+        let magic = b"TGBK";
+        for found in
+            bytes.windows(4).enumerate().filter(|(_, window)| window == magic).map(|(index, _)| at + index as u64)
+        {
+            if found >= bad
+                && let Ok(Found::Block(block)) = segment.block_at(found, size)
+                && block.header.sequence >= expected
+                && block.header.synced_below > expected
+            {
+                return Err(segment.corrupt(bad, "a block that was durable does not check"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where writing goes on. What was cut off is never written over: its segment is sealed there and a new one begun.
+    fn find_position(
+        &mut self,
+        config: &EngineConfig,
+        store: &dyn Store,
+        manifest: &mut StoredManifest,
+    ) -> Result<Position> {
+        let chain = self.chain.filter(|chain| chain.sequence >= self.replay_from);
+        let chain = chain.unwrap_or(Chain { sequence: self.replay_from, ..Chain::default() });
+        let active = self
+            .open
+            .iter()
+            .rposition(|open| open.end > SEGMENT_HEADER_BYTES || open.torn)
+            .or((!self.open.is_empty()).then_some(0));
+        let torn = active.is_some_and(|at| self.open[at].torn);
+        if let Some(at) = active
+            && !torn
+        {
+            self.seal_before(at)?;
+            let open = &self.open[at];
+            // What is about to be continued must be durable first: blocks after it will say that it was.
+            open.segment.file.sync().map_err(|e| Error::io(format!("syncing {}", open.segment.name), &e))?;
+            return Ok(Position {
+                segment: Arc::clone(&open.segment),
+                position: open.end,
+                chain: Chain { synced_below: chain.sequence, ..chain },
+                first_sequence: open.first_sequence,
+                index_entries: open.index.len() as u64,
+            });
+        }
+        let chain = Chain { synced_below: chain.sequence, ..chain };
+        let next = active.map_or(0, |at| at + 1);
+        self.seal_before(next)?;
+        if let Some(spare) = self.open.get(next) {
+            return Ok(Position::start_of(Arc::clone(&spare.segment), chain));
+        }
+        let id = SegmentId(manifest.manifest.next_segment);
+        let segment = Arc::new(Segment::create(store, id, SegmentKind::Log, config.segment_bytes)?);
+        manifest.change(store, |manifest| {
+            manifest.next_segment += 1;
+            manifest.segments.push((id, SegmentKind::Log));
+        })?;
+        self.segments.insert(id, Arc::clone(&segment));
+        Ok(Position::start_of(segment, chain))
+    }
+
+    /// Seals every open segment before the one that will be written.
+    fn seal_before(&mut self, at: usize) -> Result<()> {
+        for index in 0..at {
+            let open = &self.open[index];
+            let next_sequence = self
+                .open
+                .get(index + 1)
+                .map_or(self.chain.map_or(0, |chain| chain.sequence), |next| next.first_sequence);
+            let position = Position {
+                segment: Arc::clone(&open.segment),
+                position: open.end,
+                chain: Chain {
+                    sequence: next_sequence,
+                    previous_crc: self.chain.map_or(0, |chain| chain.previous_crc),
+                    synced_below: next_sequence,
+                },
+                first_sequence: open.first_sequence,
+                index_entries: open.index.len() as u64,
+            };
+            let (_, chunks) = Writer::new(position, 0).seal(&by_partition(&open.index))?;
+            self.chunks.extend(chunks.into_iter().map(|(id, chunk)| (id, chunk, SegmentKind::Log)));
+            self.open[index].index.clear();
+        }
+        Ok(())
+    }
+
+    /// Gives each partition its chunks: a sorted segment's chunk stands for all chunks it covers.
+    fn install_chunks(&mut self) {
+        self.chunks.sort_by_key(|(_, chunk, _)| chunk.segment);
+        for (id, chunk, kind) in std::mem::take(&mut self.chunks) {
+            let Some(partition) = self.state.partition_mut(id).filter(|partition| chunk.end > partition.log_start)
+            else {
+                self.state.dropped.push(chunk);
+                continue;
+            };
+            let covered = partition
+                .chunks
+                .iter()
+                .filter(|old| kind == SegmentKind::Sorted && chunk.first <= old.first && old.end <= chunk.end);
+            let covered: Vec<Chunk> = covered.copied().collect();
+            partition.chunks.retain(|old| !covered.contains(old));
+            let at = partition.chunks.partition_point(|old| old.first < chunk.first);
+            partition.chunks.insert(at, chunk);
+            self.state.dropped.extend(covered);
+        }
+    }
+
+    /// Puts the active segment's index into the partitions and lets readers see everything recovered.
+    fn finish(&mut self, position: &Position) {
+        let index = self
+            .open
+            .iter_mut()
+            .find(|open| open.segment.id == position.segment.id)
+            .map(|open| std::mem::take(&mut open.index));
+        for (id, entry) in index.unwrap_or_default() {
+            if let Some(partition) = self.state.partition_mut(id).filter(|partition| entry.end() > partition.log_start)
+            {
+                partition.active.push_back(entry);
+            }
+        }
+        for (_, partition) in self.state.partitions_mut() {
+            partition.high_watermark = partition.next_offset;
+        }
+    }
+}
+
+fn by_partition(index: &[(PartitionId, IndexEntry)]) -> Vec<(PartitionId, Vec<IndexEntry>)> {
+    let mut sorted: HashMap<PartitionId, Vec<IndexEntry>> = HashMap::new();
+    for (id, entry) in index {
+        sorted.entry(*id).or_default().push(*entry);
+    }
+    let mut sorted: Vec<_> = sorted.into_iter().collect();
+    sorted.sort_unstable_by_key(|(id, _)| *id);
+    sorted
+}

@@ -1,0 +1,367 @@
+//! What happens beside appends: opening and closing, the two threads, retention, timers, snapshots, the spare segment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::batch::Batch;
+use crate::counters::Counters;
+use crate::log::{SNAPSHOT_MAGIC, SegmentKind, TailCache, Writer, recover, seal_object};
+use crate::record::StateRecord;
+use crate::schedule::SCHEDULE_PARTITION;
+use crate::shard::{Inner, Shard};
+use crate::store::Environment;
+use crate::{Commit, Durability, EngineConfig, Error, PartitionId, Recovery, Result, Topic, Usage, Write};
+
+/// While the disk is full the committer tries again so often.
+const DISK_FULL_RETRY: Duration = Duration::from_millis(100);
+/// The most partitions a topic can have.
+const MAX_TOPIC_PARTITIONS: u32 = 10_000;
+
+impl Shard {
+    /// Opens the shard's log and recovers its state.
+    pub(crate) fn open(config: EngineConfig, environment: Environment) -> Result<(Self, Recovery)> {
+        check_config(&config)?;
+        let started = environment.clock.monotonic();
+        let recovered = recover(&config, environment.store.as_ref())?;
+        let writer = Writer::new(recovered.position.clone(), config.segment_bytes);
+        let mut state = recovered.state;
+        state.dedupe.forget(environment.clock.now_ms() - millis(config.dedupe_window));
+        let inner = Inner {
+            state,
+            pending: std::collections::VecDeque::new(),
+            pending_bytes: 0,
+            tail: TailCache::new(config.tail_cache_bytes),
+            segments: recovered.segments,
+            active: recovered.position.segment.id,
+            spare: recovered.spare,
+            room: writer.room(),
+            disk_full: false,
+            failed: None,
+            snapshot_wanted: recovered.replayed_bytes >= config.segment_bytes / 2,
+            snapshot_taken: None,
+            bytes_since_snapshot: recovered.replayed_bytes,
+            mark_wanted: false,
+            next_due: None,
+        };
+        let took = environment.clock.monotonic().saturating_sub(started);
+        let report = Recovery { replayed_bytes: recovered.replayed_bytes, torn_bytes: recovered.torn_bytes, took };
+        Ok((Self::new(config, environment, inner, writer, recovered.manifest), report))
+    }
+
+    /// The committer's thread: commits while there is work, until the shard is closed or poisoned.
+    pub(crate) fn run_committer(&self) {
+        loop {
+            match self.turn() {
+                Ok(true) => {}
+                Ok(false) => {
+                    let mut inner = self.lock();
+                    if inner.failed.is_some() {
+                        return;
+                    }
+                    if inner.has_no_work() {
+                        self.work.wait(&mut inner);
+                    }
+                }
+                Err(Error::DiskFull) => {
+                    self.prepare_spare();
+                    std::thread::sleep(DISK_FULL_RETRY);
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// The maintenance thread: a round at every interval and whenever a lease or timer is due.
+    pub(crate) fn run_maintenance(&self) {
+        loop {
+            self.maintain();
+            let mut inner = self.lock();
+            if inner.failed.is_some() {
+                return;
+            }
+            let now = self.environment.clock.monotonic();
+            let wait = inner.next_due.map_or(self.config.maintenance_interval, |due| due.saturating_sub(now));
+            self.due.wait_for(&mut inner, wait.min(self.config.maintenance_interval));
+        }
+    }
+
+    /// One round of maintenance.
+    pub(crate) fn maintain(&self) {
+        self.lock().next_due = None;
+        self.prepare_spare();
+        self.deliver_due();
+        self.expire_leases();
+        self.retain();
+        if let Err(error) = self.publish_snapshot().and_then(|()| self.reclaim()) {
+            tracing::warn!(%error, "maintenance could not finish; it will be tried again");
+        }
+    }
+
+    /// Makes maintenance run at `due` (monotonic) or earlier.
+    pub(crate) fn wake_at(&self, inner: &mut Inner, due: Duration) {
+        if inner.next_due.is_none_or(|next| due < next) {
+            inner.next_due = Some(due);
+            self.due.notify_one();
+        }
+    }
+
+    /// Keeps one empty segment ready, so that rolling never waits and a full disk is noticed before it hurts.
+    fn prepare_spare(&self) {
+        let wanted = {
+            let inner = self.lock();
+            inner.spare.is_none()
+                && inner.failed.is_none()
+                && (inner.disk_full || inner.room < self.config.segment_bytes / 2)
+        };
+        if !wanted {
+            return;
+        }
+        let created = self.create_segment(SegmentKind::Log);
+        let mut inner = self.lock();
+        match created {
+            Ok(segment) => {
+                if std::mem::take(&mut inner.disk_full) {
+                    tracing::info!("there is disk space again: publishing works");
+                }
+                inner.spare = Some(segment);
+                self.work.notify_one();
+            }
+            Err(Error::DiskFull) if !inner.disk_full => {
+                tracing::error!(
+                    "the disk is full: publishing will be refused, consuming goes on; free space or enlarge the volume"
+                );
+                inner.disk_full = true;
+            }
+            Err(Error::DiskFull) => {}
+            Err(error) => tracing::warn!(%error, "could not prepare the next segment"),
+        }
+    }
+
+    // ---- timers -------------------------------------------------------------------------------------------------
+
+    /// Appends scheduled batches whose time has come to where they were meant to go.
+    fn deliver_due(&self) {
+        let now_ms = self.environment.clock.now_ms();
+        loop {
+            let due = self.lock().state.schedule.due(now_ms);
+            let Some((offset, targets)) = due else { break };
+            if let Err(error) = self.deliver_scheduled(offset, targets) {
+                tracing::warn!(%error, offset, "a scheduled record could not be delivered; it will be tried again");
+                break;
+            }
+        }
+        let mut inner = self.lock();
+        if let Some(next_ms) = inner.state.schedule.next_due() {
+            let wait = Duration::from_millis(u64::try_from(next_ms - now_ms).unwrap_or(0).max(1));
+            let due = self.environment.clock.monotonic() + wait;
+            self.wake_at(&mut inner, due);
+        }
+    }
+
+    fn deliver_scheduled(&self, offset: u64, targets: Vec<PartitionId>) -> Result<()> {
+        let read = self.load(self.plan_read(SCHEDULE_PARTITION, offset, 1)?)?;
+        let Some(mut bytes) = read.batches.into_iter().next() else { return Ok(()) };
+        let batch = Batch::split_from(&mut bytes)?;
+        let mut inner = self.lock();
+        let partitions: Vec<_> = targets.into_iter().filter(|id| inner.state.partition(*id).is_ok()).collect();
+        let mut entries = Vec::new();
+        if !partitions.is_empty() {
+            let write = Write { partitions, batch, dedupe: None, deliver_at_ms: None };
+            self.append_all(&mut inner, vec![write], &mut entries)?;
+        }
+        let done = StateRecord::ScheduledDone { offset };
+        entries.push(crate::log::Entry::State(done.encode()?));
+        inner.check_writable(&entries, true)?;
+        inner.state.apply(&done);
+        drop(self.queue(&mut inner, entries, Durability::Fsync, None));
+        Ok(())
+    }
+
+    // ---- retention ----------------------------------------------------------------------------------------------
+
+    /// Moves log starts up as each topic's retention says, and forgets idempotency keys whose window is over.
+    fn retain(&self) {
+        let now_ms = self.environment.clock.now_ms();
+        let mut inner = self.lock();
+        let starts = retention_starts(&inner, now_ms);
+        let records: Vec<_> =
+            starts.into_iter().map(|(partition, offset)| StateRecord::LogStart { partition, offset }).collect();
+        if !records.is_empty()
+            && let Err(error) = self.change_all(&mut inner, records, Durability::PageCache)
+        {
+            tracing::warn!(%error, "retention has to wait");
+        }
+        inner.state.dedupe.forget(now_ms - millis(self.config.dedupe_window));
+    }
+
+    // ---- snapshots ----------------------------------------------------------------------------------------------
+
+    /// Encodes the state as it is once everything taken so far is written. Called by the committer, with the queue empty.
+    pub(crate) fn take_snapshot(&self, inner: &mut Inner, next_sequence: u64) -> Result<()> {
+        inner.snapshot_wanted = false;
+        inner.bytes_since_snapshot = 0;
+        inner.snapshot_taken = Some((seal_object(SNAPSHOT_MAGIC, &inner.state.snapshot())?, next_sequence));
+        Ok(())
+    }
+
+    /// Stores the snapshot the committer has taken, once the log up to it is durable.
+    fn publish_snapshot(&self) -> Result<()> {
+        let taken = {
+            // The committer holds the writer while a snapshot's block is on its way: what is seen here is durable.
+            let _writer = self.writer.lock();
+            self.lock().snapshot_taken.take()
+        };
+        let Some((contents, next_sequence)) = taken else { return Ok(()) };
+        if self.lock().failed.as_ref().is_some_and(|error| *error != Error::Closed) {
+            return Ok(());
+        }
+        let store = self.environment.store.as_ref();
+        let name = format!("snapshot-{next_sequence:016x}");
+        store.put(&name, &contents).map_err(|e| match e.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::DiskFull,
+            _ => Error::io(format!("writing {name}"), &e),
+        })?;
+        let mut manifest = self.manifest.lock();
+        let old = manifest.manifest.snapshot.clone();
+        manifest.change(store, |manifest| manifest.snapshot = Some((name.clone(), next_sequence)))?;
+        if let Some((old, _)) = old.filter(|(old, _)| *old != name) {
+            store.delete(&old).map_err(|e| Error::io(format!("removing {old}"), &e))?;
+        }
+        Counters::add(&self.counters.snapshots, 1);
+        Ok(())
+    }
+
+    // ---- closing ------------------------------------------------------------------------------------------------
+
+    /// Commits what is queued with a last snapshot and a mark, and refuses everything from then on.
+    pub(crate) fn close(&self) -> Result<()> {
+        if let Some(error) = self.lock().failed.clone() {
+            return if error == Error::Closed { Ok(()) } else { Err(error) };
+        }
+        self.lock().snapshot_wanted = true;
+        let committed = self.turn().and_then(|_| self.publish_snapshot());
+        self.lock().mark_wanted = true;
+        let committed = committed.and_then(|()| self.turn());
+        let mut inner = self.lock();
+        inner.failed.get_or_insert(Error::Closed);
+        let pending = std::mem::take(&mut inner.pending);
+        for (_, partition) in inner.state.partitions_mut() {
+            partition.wake();
+        }
+        for waiter in inner.state.group_waiters.values_mut().flat_map(|waiters| waiters.drain(..)) {
+            waiter.notify_one();
+        }
+        drop(inner);
+        drop(pending);
+        self.work.notify_all();
+        self.due.notify_all();
+        committed.map(drop)
+    }
+
+    /// What the shard holds now.
+    pub(crate) fn usage(&self) -> Usage {
+        let inner = self.lock();
+        Usage {
+            topics: inner.state.topic_count(),
+            partitions: inner.state.topics().map(|topic| topic.partitions.len()).sum(),
+            groups: inner.state.groups.len(),
+            leases: inner.state.groups.values().map(|group| group.info().in_flight).sum(),
+            dedupe_keys: inner.state.dedupe.len(),
+            scheduled: inner.state.schedule.len(),
+            segments: inner.segments.len(),
+            tail_cache_bytes: inner.tail.bytes(),
+            pending_bytes: inner.pending_bytes,
+            disk_full: inner.disk_full,
+            poisoned: matches!(inner.failed, Some(Error::Poisoned(_))),
+        }
+    }
+
+    // ---- topics -------------------------------------------------------------------------------------------------
+
+    /// Writes a topic as it should be, with partitions added up to `count`.
+    pub(crate) fn set_topic(&self, inner: &mut Inner, mut topic: Topic, count: u32) -> Result<(Arc<Topic>, Commit)> {
+        if count == 0 || count > MAX_TOPIC_PARTITIONS {
+            return Err(Error::Invalid(format!("a topic has 1 to {MAX_TOPIC_PARTITIONS} partitions, not {count}")));
+        }
+        let first = inner.state.next_partition().0;
+        let more = count - u32::try_from(topic.partitions.len()).unwrap_or(count).min(count);
+        let live = inner.state.topics().map(|topic| topic.partitions.len()).sum::<usize>();
+        if live + more as usize > self.config.max_partitions {
+            return Err(Error::LimitReached { setting: "max_partitions", limit: self.config.max_partitions });
+        }
+        topic.partitions.extend((first..first + more).map(PartitionId));
+        let id = topic.id;
+        let commit = self.change_all(inner, vec![StateRecord::TopicSet(topic)], Durability::Fsync)?;
+        let topic = inner.state.topic_by_id(id).cloned().ok_or(Error::UnknownTopicId(id))?;
+        Ok((topic, commit))
+    }
+}
+
+/// Where each partition should begin by its topic's retention, if that is further up than it does.
+fn retention_starts(inner: &Inner, now_ms: i64) -> Vec<(PartitionId, u64)> {
+    let mut starts = Vec::new();
+    for (id, partition) in inner.state.partitions() {
+        let Some(topic) = &partition.topic else { continue };
+        let retention = &topic.config.retention;
+        let mut start = partition.log_start;
+        if let Some(time) = retention.time.filter(|_| !retention.compact) {
+            start = start.max(start_by_time(partition, now_ms.saturating_sub(millis(time))));
+        }
+        if let Some(bytes) = retention.bytes.filter(|_| !retention.compact) {
+            start = start.max(start_by_bytes(partition, bytes));
+        }
+        if retention.until_acknowledged {
+            start = start.max(inner.state.acknowledged_by_all(id, topic).unwrap_or(start));
+        }
+        if start > partition.log_start {
+            starts.push((id, start.min(partition.high_watermark)));
+        }
+    }
+    starts
+}
+
+fn start_by_time(partition: &crate::partition::Partition, before_ms: i64) -> u64 {
+    let chunks = partition.chunks.iter().take_while(|chunk| chunk.max_timestamp_ms < before_ms).map(|chunk| chunk.end);
+    let whole = chunks.last().unwrap_or(partition.log_start);
+    if partition.chunks.back().is_some_and(|last| last.end > whole) {
+        return whole;
+    }
+    partition
+        .active
+        .iter()
+        .take_while(|entry| entry.max_timestamp_ms < before_ms)
+        .last()
+        .map_or(whole, crate::log::IndexEntry::end)
+}
+
+fn start_by_bytes(partition: &crate::partition::Partition, limit: u64) -> u64 {
+    let mut excess = partition.bytes_from(partition.log_start).saturating_sub(limit);
+    let mut start = partition.log_start;
+    let chunks = partition.chunks.iter().map(|chunk| (chunk.end, chunk.bytes));
+    let active = partition.active.iter().map(|entry| (entry.end(), u64::from(entry.length)));
+    for (end, bytes) in chunks.chain(active) {
+        if bytes > excess {
+            break;
+        }
+        excess -= bytes;
+        start = end;
+    }
+    start
+}
+
+fn check_config(config: &EngineConfig) -> Result<()> {
+    let checks = [
+        (config.segment_bytes >= 64 << 10, "segment_bytes must be at least 64 KiB"),
+        (config.pending_bytes >= 64 << 10, "pending_bytes must be at least 64 KiB"),
+        (config.reclaim_live_percent <= 95, "reclaim_live_percent must be at most 95"),
+        (!config.maintenance_interval.is_zero(), "maintenance_interval must not be zero"),
+    ];
+    match checks.iter().find(|(ok, _)| !ok) {
+        Some((_, message)) => Err(Error::Invalid((*message).to_owned())),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
