@@ -19,6 +19,8 @@ struct Progress {
     acknowledged: Option<u64>,
     /// Commits asked for since, by their number, in order.
     asked: Vec<(u64, u64)>,
+    /// The highest offset ever asked for.
+    highest: u64,
 }
 
 /// How a shared group was set up.
@@ -83,7 +85,9 @@ impl Checker {
     pub fn commit_asked(&mut self, group: &GroupName, number: u64, offsets: &[(PartitionId, u64)]) {
         let group = self.assigned.entry(group.clone()).or_default();
         for &(partition, offset) in offsets {
-            group.progress.entry(partition).or_default().asked.push((number, offset));
+            let progress = group.progress.entry(partition).or_default();
+            progress.asked.push((number, offset));
+            progress.highest = progress.highest.max(offset);
         }
     }
 
@@ -124,7 +128,8 @@ impl Checker {
                 "group {group} on partition {partition} is at {seen:?}, acknowledged was {progress:?}"
             );
             if recovered {
-                *progress = Progress { acknowledged: seen, asked: Vec::new() };
+                progress.acknowledged = seen;
+                progress.asked.clear();
             }
         }
         Ok(())
@@ -308,22 +313,23 @@ impl Checker {
         groups.any(|group| group.records.values().any(|one| one.value == value && one.given_up))
     }
 
-    /// Whether every group that reads the partition may have settled everything below the offset.
+    /// Whether some group reads the partition, and every one that does may be done with everything below the offset.
     pub(super) fn all_acknowledged_below(&self, partition: PartitionId, below: u64) -> bool {
         let Some(model) = self.partitions.get(&partition) else { return true };
-        let shared = self.shared.values().filter(|group| group.rules.partitions.contains(&partition));
-        let mut unsettled = shared.flat_map(|group| {
-            model.at.range(..below).filter(|(offset, _)| {
-                let one = group.records.get(&(partition, **offset));
-                one.is_none_or(|one| one.settled == Sure::No && !one.given_up)
+        let shared = self.shared.values().filter(|group| group.rules.partitions.contains(&partition)).map(|group| {
+            model.at.range(..below).all(|(offset, _)| {
+                let one = group.records.get(&(partition, *offset));
+                one.is_some_and(|one| one.settled != Sure::No || one.given_up)
             })
         });
-        unsettled.next().is_none()
+        let assigned = self.assigned.values().filter_map(|group| group.progress.get(&partition));
+        let done: Vec<bool> = shared.chain(assigned.map(|progress| progress.highest >= below)).collect();
+        !done.is_empty() && done.iter().all(|done| *done)
     }
 
-    /// The values of a partition, by offset, as far as known.
-    pub fn known(&self, partition: PartitionId) -> BTreeMap<u64, Value> {
-        let model = self.partitions.get(&partition);
-        model.map(|model| model.at.iter().map(|(offset, bound)| (*offset, bound.value)).collect()).unwrap_or_default()
+    /// Whether a rejection of the record's present delivery is its last.
+    pub fn is_last_attempt(&self, group: &GroupName, at: (PartitionId, u64)) -> bool {
+        let handling = self.shared.get(group).and_then(|group| group.records.get(&at));
+        handling.is_some_and(|handling| handling.given_up)
     }
 }

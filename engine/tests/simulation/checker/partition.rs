@@ -160,6 +160,31 @@ impl Checker {
         Ok(())
     }
 
+    /// The first record of a time (ms since the Unix epoch) or later was found there, or none was.
+    pub fn time_found(
+        &self,
+        partition: PartitionId,
+        time_ms: i64,
+        found: Option<(u64, i64)>,
+        bounds: (u64, u64),
+    ) -> Verdict {
+        let Some(model) = self.partitions.get(&partition).filter(|model| !model.retention.compact) else {
+            return Ok(());
+        };
+        let late = model.at.range(bounds.0..bounds.1).find_map(|(offset, bound)| {
+            let value = self.values.get(&bound.value)?;
+            (value.timestamp_ms >= time_ms).then_some((*offset, value.timestamp_ms))
+        });
+        // Records learned of only now (fan-out, delayed) may come before what is known.
+        let earlier = found.zip(late).is_some_and(|(found, late)| found.0 < late.0 && !model.at.contains_key(&found.0));
+        let unknown = late.is_none() && found.is_some_and(|found| !model.at.contains_key(&found.0));
+        require!(
+            found == late || earlier || unknown,
+            "partition {partition}: {found:?} is the first of {time_ms}, not {late:?}"
+        );
+        Ok(())
+    }
+
     /// The engine said these are a partition's bounds.
     pub fn bounds_seen(&mut self, partition: PartitionId, bounds: Bounds) -> Verdict {
         let Some(model) = self.partitions.get(&partition) else {
