@@ -1,6 +1,7 @@
 //! The one seam to the outside: storage and time. Everything above is written against these traits, so that crashes,
 //! torn writes, full disks and slow clocks are simulated with a seed as well as met for real.
 
+pub mod faulty;
 mod local;
 
 use std::io;
@@ -36,7 +37,7 @@ pub trait Store: Send + Sync + 'static {
     /// returned it is durable.
     ///
     /// # Errors
-    /// `StorageFull`, or what the storage said; the object is then as it was.
+    /// `StorageFull`: the object is as it was. After any other error it may be the new one.
     fn put(&self, name: &str, contents: &[u8]) -> io::Result<()>;
 
     /// Reads a whole object.
@@ -51,7 +52,8 @@ pub trait Store: Send + Sync + 'static {
     /// `AlreadyExists` when it has changed: somebody else owns the store. Otherwise as [`Store::put`].
     fn swap(&self, name: &str, expected: Option<&[u8]>, contents: &[u8]) -> io::Result<()>;
 
-    /// Removes a file or object; removing what is not there is fine.
+    /// Removes a file or object; removing what is not there is fine. After a power cut it may be back, until the next
+    /// `create`, `put` or `swap` has returned.
     ///
     /// # Errors
     /// What the storage said.

@@ -1,0 +1,335 @@
+//! Progress: what assigned groups committed, what shared groups leased and settled.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tidegate_engine::{GroupName, PartitionId};
+
+use super::{Checker, Sure, Verdict, require};
+use crate::value::Value;
+
+/// Committed offsets of an assigned group, by partition.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Assigned {
+    progress: BTreeMap<PartitionId, Progress>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Progress {
+    acknowledged: Option<u64>,
+    /// Commits asked for since, by their number, in order.
+    asked: Vec<(u64, u64)>,
+    /// The highest offset ever asked for.
+    highest: u64,
+}
+
+/// How a shared group was set up.
+#[derive(Debug, Clone, Default)]
+pub struct SharedRules {
+    pub partitions: BTreeSet<PartitionId>,
+    pub ordered_by_key: bool,
+    pub max_deliveries: Option<u32>,
+    pub dead_letters: Option<PartitionId>,
+    pub max_in_flight: usize,
+}
+
+/// A shared group's records.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shared {
+    rules: SharedRules,
+    records: BTreeMap<(PartitionId, u64), Handling>,
+}
+
+#[derive(Debug, Clone)]
+struct Handling {
+    value: Value,
+    held: Option<Held>,
+    settled: Sure,
+    /// It was rejected, or left to expire, so often that it may be dead-lettered.
+    given_up: bool,
+    deliveries: u32,
+    /// Monotonic time before which a retry may not come.
+    not_before: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    consumer: u64,
+    token: u64,
+    until: Duration,
+}
+
+/// A delivery as a consumer sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivered {
+    pub partition: PartitionId,
+    pub offset: u64,
+    pub value: Value,
+    pub token: u64,
+    pub attempt: u32,
+}
+
+impl Shared {
+    pub fn crash(&mut self) {
+        for handling in self.records.values_mut() {
+            handling.held = None;
+            handling.not_before = Duration::ZERO;
+        }
+    }
+}
+
+impl Checker {
+    // ---- assigned groups ----------------------------------------------------------------------------------------
+
+    /// An assigned group asks for offsets to be committed; `number` names the request.
+    pub fn commit_asked(&mut self, group: &GroupName, number: u64, offsets: &[(PartitionId, u64)]) {
+        let group = self.assigned.entry(group.clone()).or_default();
+        for &(partition, offset) in offsets {
+            let progress = group.progress.entry(partition).or_default();
+            progress.asked.push((number, offset));
+            progress.highest = progress.highest.max(offset);
+        }
+    }
+
+    /// A commit was acknowledged.
+    pub fn commit_acknowledged(&mut self, group: &GroupName, number: u64) -> Verdict {
+        require!(!self.poisoned, "a poisoned log acknowledged a commit of {group}");
+        let group = self.assigned.entry(group.clone()).or_default();
+        for progress in group.progress.values_mut() {
+            if let Some(at) = progress.asked.iter().position(|(asked, _)| *asked == number) {
+                progress.acknowledged = progress.asked.drain(..=at).next_back().map(|(_, offset)| offset);
+            }
+        }
+        Ok(())
+    }
+
+    /// A commit was refused: it has done nothing.
+    pub fn commit_refused(&mut self, group: &GroupName, number: u64) {
+        let group = self.assigned.entry(group.clone()).or_default();
+        for progress in group.progress.values_mut() {
+            progress.asked.retain(|(asked, _)| *asked != number);
+        }
+    }
+
+    /// The engine says this is the group's progress. After a crash it may be any commit not older than the last
+    /// acknowledged one.
+    pub fn progress_seen(&mut self, group: &GroupName, found: &[(PartitionId, u64)], recovered: bool) -> Verdict {
+        let found: BTreeMap<_, _> = found.iter().copied().collect();
+        let model = self.assigned.entry(group.clone()).or_default();
+        for (partition, progress) in &mut model.progress {
+            if self.partitions.get(partition).is_none_or(|model| model.exists != Sure::Yes) {
+                continue;
+            }
+            let seen = found.get(partition).copied();
+            let mut allowed: BTreeSet<Option<u64>> = progress.asked.iter().map(|(_, offset)| Some(*offset)).collect();
+            allowed.insert(progress.acknowledged);
+            require!(
+                allowed.contains(&seen),
+                "group {group} on partition {partition} is at {seen:?}, acknowledged was {progress:?}"
+            );
+            if recovered {
+                progress.acknowledged = seen;
+                progress.asked.clear();
+            }
+        }
+        Ok(())
+    }
+
+    // ---- shared groups ------------------------------------------------------------------------------------------
+
+    /// A shared group is there, or has other rules now.
+    pub fn shared_group(&mut self, group: &GroupName, rules: SharedRules) {
+        self.shared.entry(group.clone()).or_default().rules = rules;
+    }
+
+    /// Records were leased to a consumer until a (monotonic) time.
+    pub fn delivered(
+        &mut self,
+        group: &GroupName,
+        consumer: u64,
+        got: &[Delivered],
+        now: Duration,
+        until: Duration,
+    ) -> Verdict {
+        for delivered in got {
+            self.observe(delivered.partition, delivered.offset, delivered.value)?;
+            self.deliver_one(group, consumer, *delivered, now, until)?;
+        }
+        let Some(group) = self.shared.get(group) else { return Ok(()) };
+        let held = group.records.values().filter(|one| one.held.is_some_and(|held| held.until > now)).count();
+        require!(held <= group.rules.max_in_flight, "{held} leases are over {}", group.rules.max_in_flight);
+        Ok(())
+    }
+
+    fn deliver_one(
+        &mut self,
+        name: &GroupName,
+        consumer: u64,
+        got: Delivered,
+        now: Duration,
+        until: Duration,
+    ) -> Verdict {
+        let key = self.values.get(&got.value).and_then(|value| value.key);
+        let Some(group) = self.shared.get(name) else { return Err(format!("group {name} is unknown")) };
+        let Delivered { partition, offset, value, token, attempt } = got;
+        let what = format!("group {name}, partition {partition}, offset {offset} (value {value})");
+        require!(group.rules.partitions.contains(&partition), "{what}: not a topic of the group");
+        if group.rules.ordered_by_key && key.is_some() {
+            let earlier = self.outstanding(group, partition, offset, key);
+            require!(earlier.is_none(), "{what}: its key is still outstanding at offset {earlier:?}");
+        }
+        if let Some(dead) = group.rules.dead_letters.and_then(|dead| self.partitions.get(&dead)) {
+            require!(!dead.offset_of.contains_key(&value), "{what}: delivered after it was dead-lettered");
+        }
+        let Some(group) = self.shared.get_mut(name) else { return Ok(()) };
+        let handling = group.records.entry((partition, offset)).or_insert(Handling {
+            value,
+            held: None,
+            settled: Sure::No,
+            given_up: false,
+            deliveries: 0,
+            not_before: Duration::ZERO,
+        });
+        require!(handling.settled != Sure::Yes, "{what}: delivered again after it was settled");
+        if let Some(held) = handling.held {
+            require!(held.until <= now, "{what}: delivered to {consumer} while {} holds it", held.consumer);
+            require!(held.token != token, "{what}: the token of an expired lease was given again");
+        }
+        require!(handling.not_before <= now, "{what}: delivered {:?} too early", handling.not_before - now);
+        require!(attempt >= 1 && attempt <= handling.deliveries + 1, "{what}: attempt {attempt} of {handling:?}");
+        handling.deliveries += 1;
+        handling.settled = Sure::No;
+        handling.held = Some(Held { consumer, token, until });
+        handling.given_up = group.rules.max_deliveries.is_some_and(|most| attempt >= most);
+        Ok(())
+    }
+
+    /// An earlier record of the key that the group is not done with.
+    fn outstanding(&self, group: &Shared, partition: PartitionId, below: u64, key: Option<u8>) -> Option<u64> {
+        let model = self.partitions.get(&partition)?;
+        let mut earlier = model.at.range(model.seen.log_start.min(below)..below).filter(|(offset, bound)| {
+            let same = bound.certain && self.values.get(&bound.value).is_some_and(|value| value.key == key);
+            let handling = group.records.get(&(partition, **offset));
+            same && handling.is_none_or(|one| one.settled == Sure::No && !one.given_up)
+        });
+        earlier.next().map(|(offset, _)| *offset)
+    }
+
+    /// Whether the lease is the newest of its record and has not run out.
+    pub fn holds(&self, group: &GroupName, partition: PartitionId, offset: u64, token: u64, now: Duration) -> bool {
+        let handling = self.shared.get(group).and_then(|group| group.records.get(&(partition, offset)));
+        handling.and_then(|handling| handling.held).is_some_and(|held| held.token == token && held.until > now)
+    }
+
+    /// The engine took an acknowledgement (`done`), a dead-lettering (`done`, `dead`), or something that gives the
+    /// record back, to be delivered again no earlier than `not_before`.
+    pub fn settled(
+        &mut self,
+        group: &GroupName,
+        lease: (PartitionId, u64, u64),
+        done: bool,
+        dead: bool,
+        not_before: Duration,
+    ) -> Verdict {
+        let (partition, offset, token) = lease;
+        let handling = self.shared.get_mut(group).and_then(|group| group.records.get_mut(&(partition, offset)));
+        let Some(handling) = handling else { return Err(format!("{group} settled what it never had: {lease:?}")) };
+        let held = handling.held.is_some_and(|held| held.token == token);
+        require!(held, "{group} settled {lease:?} with a lease that is gone: {:?}", handling.held);
+        handling.held = None;
+        handling.not_before = not_before;
+        handling.given_up |= dead;
+        if done {
+            handling.settled = Sure::Maybe;
+        }
+        Ok(())
+    }
+
+    /// A lease lasts longer now.
+    pub fn extended(&mut self, group: &GroupName, partition: PartitionId, offset: u64, until: Duration) {
+        let handling = self.shared.get_mut(group).and_then(|group| group.records.get_mut(&(partition, offset)));
+        if let Some(held) = handling.and_then(|handling| handling.held.as_mut()) {
+            held.until = until;
+        }
+    }
+
+    /// Settlements that ended a record were acknowledged.
+    pub fn settlement_acknowledged(&mut self, group: &GroupName, ended: &[(PartitionId, u64)]) -> Verdict {
+        require!(!self.poisoned, "a poisoned log acknowledged settlements of {group}");
+        let Some(group) = self.shared.get_mut(group) else { return Ok(()) };
+        for at in ended {
+            if let Some(handling) = group.records.get_mut(at)
+                && handling.settled == Sure::Maybe
+            {
+                handling.settled = Sure::Yes;
+            }
+        }
+        Ok(())
+    }
+
+    /// A consumer left: nobody holds its records.
+    pub fn consumer_left(&mut self, group: &GroupName, consumer: u64) {
+        let Some(group) = self.shared.get_mut(group) else { return };
+        for handling in group.records.values_mut() {
+            handling.held = handling.held.filter(|held| held.consumer != consumer);
+        }
+    }
+
+    /// The group was moved: what it had settled at and above the offset counts no more.
+    pub fn sought(&mut self, group: &GroupName, partition: PartitionId, offset: u64) {
+        let Some(group) = self.shared.get_mut(group) else { return };
+        for ((_, at), handling) in group.records.range_mut((partition, 0)..=(partition, u64::MAX)) {
+            handling.held = None;
+            handling.not_before = Duration::ZERO;
+            handling.settled = if *at >= offset { Sure::No } else { Sure::Maybe };
+            handling.given_up = false;
+        }
+    }
+
+    /// The group has nothing left: every record of its partitions was settled, dead-lettered, or removed by a rule.
+    pub fn drained(&self, name: &GroupName) -> Verdict {
+        let Some(group) = self.shared.get(name) else { return Ok(()) };
+        let dead = group.rules.dead_letters.and_then(|dead| self.partitions.get(&dead));
+        for partition in &group.rules.partitions {
+            let Some(model) = self.partitions.get(partition).filter(|model| model.exists == Sure::Yes) else {
+                continue;
+            };
+            for (&offset, bound) in model.at.range(model.seen.log_start..) {
+                let settled = group.records.get(&(*partition, offset)).is_some_and(|one| one.settled != Sure::No);
+                let buried = dead.is_some_and(|dead| dead.offset_of.contains_key(&bound.value));
+                require!(
+                    settled || buried || model.retention.compact,
+                    "group {name} was never given offset {offset} of partition {partition} (value {})",
+                    bound.value
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a value in this partition may be a dead letter of some group.
+    pub(super) fn is_dead_letter(&self, partition: PartitionId, value: Value) -> bool {
+        let mut groups = self.shared.values().filter(|group| group.rules.dead_letters == Some(partition));
+        groups.any(|group| group.records.values().any(|one| one.value == value && one.given_up))
+    }
+
+    /// Whether some group reads the partition, and every one that does may be done with everything below the offset.
+    pub(super) fn all_acknowledged_below(&self, partition: PartitionId, below: u64) -> bool {
+        let Some(model) = self.partitions.get(&partition) else { return true };
+        let shared = self.shared.values().filter(|group| group.rules.partitions.contains(&partition)).map(|group| {
+            model.at.range(..below).all(|(offset, _)| {
+                let one = group.records.get(&(partition, *offset));
+                one.is_some_and(|one| one.settled != Sure::No || one.given_up)
+            })
+        });
+        let assigned = self.assigned.values().filter_map(|group| group.progress.get(&partition));
+        let done: Vec<bool> = shared.chain(assigned.map(|progress| progress.highest >= below)).collect();
+        !done.is_empty() && done.iter().all(|done| *done)
+    }
+
+    /// Whether a rejection of the record's present delivery is its last.
+    pub fn is_last_attempt(&self, group: &GroupName, at: (PartitionId, u64)) -> bool {
+        let handling = self.shared.get(group).and_then(|group| group.records.get(&at));
+        handling.is_some_and(|handling| handling.given_up)
+    }
+}

@@ -1,0 +1,463 @@
+//! One seed's world: a disk, a clock, an engine that crashes and comes back, and the checker that watches.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_engine::batch::Batch;
+use tidegate_engine::group::{GroupConfig, Mode, Retry};
+use tidegate_engine::store::faulty::{End, Fault, FaultyStore, Random, SimulatedClock};
+use tidegate_engine::store::{Clock, Environment};
+use tidegate_engine::{
+    Commit, Durability, Engine, EngineConfig, Error, GroupName, PartitionId, Retention, Topic, TopicConfig, TopicName,
+};
+use uuid::Uuid;
+
+use crate::checker::{Bounds, Checker, Fate, Sure, UnitId, Verdict};
+use crate::consume::Held;
+use crate::executor::{Asked, ask};
+use crate::publish::{Keyed, Producer};
+use crate::value::{self, Value};
+
+/// What a commit that was not answered yet stands for.
+#[derive(Debug)]
+pub enum Waiting {
+    Units(Vec<UnitId>),
+    Topic { id: Uuid, partitions: usize },
+    Deletion(Uuid),
+    Progress { group: GroupName, number: u64 },
+    Settlements { group: GroupName, ended: Vec<(PartitionId, u64)> },
+    Atomic { unit: UnitId, number: u64, group: Option<GroupName>, ended: Vec<(PartitionId, u64)> },
+    Nothing,
+}
+
+/// See the module.
+pub struct World {
+    pub random: Random,
+    pub store: FaultyStore,
+    pub clock: Arc<SimulatedClock>,
+    pub config: EngineConfig,
+    pub engine: Engine,
+    pub checker: Checker,
+    pub waiting: Vec<(Asked<Result<(), Error>>, Waiting)>,
+    pub next_value: Value,
+    pub next_number: u64,
+    pub producers: Vec<Producer>,
+    pub keyed: Vec<Keyed>,
+    /// Atomic writes and the progress of [`LEDGER`] made with them.
+    pub ledger: Vec<(UnitId, u64)>,
+    /// Atomic writes and the records settled with them.
+    pub transformed: Vec<(UnitId, GroupName, Vec<(PartitionId, u64)>)>,
+    pub held: Vec<Held>,
+    pub consumers: BTreeMap<GroupName, Vec<tidegate_engine::group::ConsumerId>>,
+    /// Faults injected before this process started.
+    faults_before: usize,
+    pub poisoned: bool,
+    pub full: bool,
+    pub crashes: u64,
+    pub acknowledged: u64,
+}
+
+/// The group whose progress is the number of the last atomic write.
+pub const LEDGER: &str = "ledger";
+/// Where dead letters go.
+pub const DEAD: &str = "dead";
+/// The topics that shared groups consume; they are never deleted.
+pub const JOBS: [&str; 2] = ["jobs", "queue"];
+
+pub fn topic_name(name: &str) -> TopicName {
+    TopicName::new("default", name).unwrap()
+}
+
+pub fn group_name(name: &str) -> GroupName {
+    GroupName::new("default", name).unwrap()
+}
+
+fn random_config(random: &mut Random) -> EngineConfig {
+    let mut pick = |choices: &[u64]| *random.pick(choices).unwrap();
+    EngineConfig {
+        segment_bytes: pick(&[16 << 10, 64 << 10, 128 << 10]),
+        tail_cache_bytes: pick(&[0, 4 << 10, 64 << 10]) as usize,
+        index_cache_bytes: pick(&[0, 1 << 10, 1 << 20]) as usize,
+        pending_bytes: pick(&[16 << 10, 1 << 20]) as usize,
+        reclaim_bytes_per_second: pick(&[64 << 10, 1 << 30]),
+        reclaim_live_percent: pick(&[10, 50, 90]) as u8,
+        max_producers_per_partition: 100,
+        ..EngineConfig::default()
+    }
+}
+
+impl World {
+    /// An empty disk, an engine on it, and the topics and groups that stay.
+    pub fn new(seed: u64) -> Result<Self, String> {
+        let mut random = Random::new(seed);
+        let store = FaultyStore::new(random.bits());
+        let clock = Arc::new(SimulatedClock::new(1_700_000_000_000));
+        let config = random_config(&mut random);
+        let environment = Environment { store: Arc::new(store.clone()), clock: clock.clone() };
+        let (engine, _) = Engine::open_manual(config.clone(), environment).map_err(|e| format!("first open: {e}"))?;
+        let mut world = Self {
+            random,
+            store,
+            clock,
+            config,
+            engine,
+            checker: Checker::default(),
+            waiting: Vec::new(),
+            next_value: 1,
+            next_number: 1,
+            producers: Vec::new(),
+            keyed: Vec::new(),
+            ledger: Vec::new(),
+            transformed: Vec::new(),
+            held: Vec::new(),
+            consumers: BTreeMap::new(),
+            faults_before: 0,
+            poisoned: false,
+            full: false,
+            crashes: 0,
+            acknowledged: 0,
+        };
+        world.tick();
+        world.set_up()?;
+        Ok(world)
+    }
+
+    fn set_up(&mut self) -> Verdict {
+        let keep = Retention { time: None, ..Retention::default() };
+        let queue = Retention { until_acknowledged: true, ..keep.clone() };
+        for (name, partitions, retention) in [(DEAD, 1, keep.clone()), (JOBS[0], 2, keep), (JOBS[1], 1, queue)] {
+            self.create_topic(name, partitions, TopicConfig { retention, ..TopicConfig::default() })?;
+        }
+        let shared = |random: &mut Random, mode, max_deliveries| GroupConfig {
+            topics: JOBS.map(topic_name).to_vec(),
+            mode,
+            ack_deadline: Duration::from_secs(10),
+            max_deliveries,
+            retry: Retry { min: Duration::from_millis(500 * random.below(3)), ..Retry::default() },
+            dead_letter: max_deliveries.map(|_| topic_name(DEAD)),
+            max_in_flight: 1 + random.below(30) as u32,
+            ..GroupConfig::default()
+        };
+        let configs = [
+            ("shared", shared(&mut self.random, Mode::Shared, Some(3))),
+            ("ordered", shared(&mut self.random, Mode::OrderedByKey, None)),
+            (LEDGER, GroupConfig::default()),
+        ];
+        for (name, config) in configs {
+            let commit = self.engine.create_group(group_name(name), config).map_err(|e| format!("{name}: {e}"))?;
+            self.wait(commit, Waiting::Nothing);
+        }
+        for _ in 0..4 {
+            self.turn()?;
+        }
+        self.new_consumers();
+        if self.waiting.is_empty() { Ok(()) } else { Err(format!("never answered: {:?}", self.waiting_for())) }
+    }
+
+    // ---- answers ------------------------------------------------------------------------------------------------
+
+    /// What was not answered yet.
+    pub fn waiting_for(&self) -> Vec<&Waiting> {
+        self.waiting.iter().map(|(_, what)| what).collect()
+    }
+
+    pub fn wait(&mut self, commit: Commit, what: Waiting) {
+        self.waiting.push((Box::pin(commit.wait()), what));
+    }
+
+    /// Commits what is pending, once, and takes the answers.
+    pub fn turn(&mut self) -> Verdict {
+        match self.engine.turn() {
+            Ok(_) | Err(Error::DiskFull) => {}
+            Err(error) => self.expected("turn", &error)?,
+        }
+        self.take_answers()
+    }
+
+    pub fn take_answers(&mut self) -> Verdict {
+        let mut still = Vec::new();
+        for (mut future, what) in std::mem::take(&mut self.waiting) {
+            match ask(&mut future) {
+                None => still.push((future, what)),
+                Some(Ok(())) => self.answered(what)?,
+                Some(Err(error)) => {
+                    self.expected("wait", &error)?;
+                    self.unanswered(&what);
+                }
+            }
+        }
+        self.waiting = still;
+        Ok(())
+    }
+
+    fn answered(&mut self, what: Waiting) -> Verdict {
+        match what {
+            Waiting::Units(units) => {
+                self.acknowledged += units.len() as u64;
+                units.into_iter().try_for_each(|unit| self.checker.acknowledged(unit))
+            }
+            Waiting::Topic { id, partitions } => {
+                self.checker.topic_acknowledged(id, partitions);
+                Ok(())
+            }
+            Waiting::Deletion(id) => {
+                self.checker.topic_is(id, Sure::No);
+                Ok(())
+            }
+            Waiting::Progress { group, number } => self.checker.commit_acknowledged(&group, number),
+            Waiting::Settlements { group, ended } => self.checker.settlement_acknowledged(&group, &ended),
+            Waiting::Atomic { unit, number, group, ended } => {
+                self.acknowledged += 1;
+                self.checker.acknowledged(unit)?;
+                self.checker.commit_acknowledged(&group_name(LEDGER), number)?;
+                group.map_or(Ok(()), |group| self.checker.settlement_acknowledged(&group, &ended))
+            }
+            Waiting::Nothing => Ok(()),
+        }
+    }
+
+    fn unanswered(&mut self, what: &Waiting) {
+        match what {
+            Waiting::Units(units) => units.iter().for_each(|unit| self.checker.unanswered(*unit)),
+            Waiting::Atomic { unit, .. } => self.checker.unanswered(*unit),
+            _ => {}
+        }
+    }
+
+    /// Polls a future until it answers, turning the engine in between. None when it does not.
+    pub fn drive<T>(&mut self, mut future: Asked<T>) -> Result<Option<T>, String> {
+        for _ in 0..20 {
+            if let Some(output) = ask(&mut future) {
+                return Ok(Some(output));
+            }
+            self.turn()?;
+        }
+        let stuck = !self.full && self.undisturbed();
+        if stuck { Err("a call is never answered".into()) } else { Ok(None) }
+    }
+
+    /// Whether nothing was done to this process's storage.
+    pub fn undisturbed(&self) -> bool {
+        self.store.injected().len() == self.faults_before
+    }
+
+    /// An error is fine only if something was done that explains it.
+    pub fn expected(&mut self, doing: &str, error: &Error) -> Verdict {
+        self.checker.note(format!("{doing}: {error}"));
+        let explained = match error {
+            Error::Poisoned(_) => {
+                self.poisoned = true;
+                self.checker.poisoned();
+                !self.undisturbed()
+            }
+            Error::Io { .. } | Error::Closed => !self.undisturbed(),
+            Error::DiskFull => self.full || !self.undisturbed(),
+            Error::UnknownPartition | Error::UnknownTopic(_) | Error::LimitReached { .. } => true,
+            _ => false,
+        };
+        if explained { Ok(()) } else { Err(format!("{doing} failed: {error}")) }
+    }
+
+    // ---- time ---------------------------------------------------------------------------------------------------
+
+    pub fn tick(&mut self) {
+        self.checker.clock(self.clock.now_ms());
+    }
+
+    pub fn advance(&mut self, by: Duration) {
+        self.clock.advance(by);
+        self.tick();
+    }
+
+    pub fn now(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    // ---- topics -------------------------------------------------------------------------------------------------
+
+    pub fn create_topic(&mut self, name: &str, partitions: u32, config: TopicConfig) -> Verdict {
+        self.checker.note(format!("create {name}, {partitions} partitions, {config:?}"));
+        match self.engine.create_topic(topic_name(name), partitions, config.clone()) {
+            Ok((topic, commit)) => {
+                let (durability, retention) = (config.durability, &config.retention);
+                self.checker.topic_created(topic.id, name, &topic.partitions, durability, retention)?;
+                self.wait(commit, Waiting::Topic { id: topic.id, partitions: topic.partitions.len() });
+                Ok(())
+            }
+            Err(error) => self.expected("create topic", &error),
+        }
+    }
+
+    /// Some topic that is there, of those that `which` likes.
+    pub fn some_topic(&mut self, which: impl Fn(&Topic) -> bool) -> Option<Arc<Topic>> {
+        let mut topics = self.engine.topics();
+        topics.retain(|topic| which(topic));
+        self.random.pick(&topics).cloned()
+    }
+
+    /// Some partition anything may be published to, and the durability of its topic.
+    pub fn some_partition(&mut self) -> Option<(PartitionId, Durability)> {
+        let topic = self.some_topic(|topic| topic.name.name() != DEAD)?;
+        self.random.pick(&topic.partitions).map(|partition| (*partition, topic.config.durability))
+    }
+
+    // ---- ends and beginnings ------------------------------------------------------------------------------------
+
+    /// The process ends, the next one opens what is left, perhaps after a few that ended in the middle of opening.
+    pub fn restart(&mut self, end: End) -> Verdict {
+        self.waiting.clear();
+        self.held.clear();
+        self.poisoned = false;
+        let mut end = end;
+        for attempt in 0.. {
+            self.crashes += 1;
+            self.checker.crash(end);
+            self.store = self.store.restart(end);
+            self.faults_before = self.store.injected().len();
+            self.clock = Arc::new(self.clock.restarted());
+            if attempt < 3 && self.random.chance(30) {
+                let fault = *self.random.pick(&[Fault::Crash, Fault::Crash, Fault::Device, Fault::Full]).unwrap();
+                let call = self.random.below(40);
+                self.store.inject(call, fault);
+            }
+            let environment = Environment { store: Arc::new(self.store.clone()), clock: self.clock.clone() };
+            match Engine::open_manual(self.config.clone(), environment) {
+                Ok((engine, recovery)) => {
+                    self.checker.note(format!("opened: {recovery:?}"));
+                    self.engine = engine;
+                    if !self.store.crashed() {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    self.checker.note(format!("open: {error}"));
+                    if self.undisturbed() && !(self.full && error == Error::DiskFull) {
+                        return Err(format!("opening after {end:?} failed: {error}"));
+                    }
+                    if self.full && error == Error::DiskFull {
+                        self.enlarge();
+                    }
+                }
+            }
+            end = if self.random.chance(50) { End::Power } else { End::Process };
+        }
+        self.new_consumers();
+        self.verify(true)
+    }
+
+    /// There is space again.
+    pub fn enlarge(&mut self) {
+        self.store.set_capacity(u64::MAX);
+        self.full = false;
+    }
+
+    fn new_consumers(&mut self) {
+        for name in ["shared", "ordered"] {
+            let consumers = (0..3).map(|_| self.engine.new_consumer()).collect();
+            self.consumers.insert(group_name(name), consumers);
+        }
+    }
+
+    // ---- looking at everything ----------------------------------------------------------------------------------
+
+    /// Reads every partition and every group's progress.
+    pub fn verify(&mut self, recovered: bool) -> Verdict {
+        if self.store.crashed() {
+            return Ok(());
+        }
+        self.store.calm();
+        let topics = self.engine.topics();
+        if recovered {
+            let found: Vec<_> = topics
+                .iter()
+                .map(|topic| (topic.id, topic.name.name().to_owned(), topic.partitions.clone()))
+                .collect();
+            self.checker.topics_are(&found)?;
+        }
+        for partition in topics.iter().flat_map(|topic| topic.partitions.clone()) {
+            self.scan(partition)?;
+        }
+        for info in self.engine.groups() {
+            let found = self.engine.committed(&info.name).map_err(|e| format!("committed: {e}"))?;
+            let found: Vec<_> = found.iter().map(|committed| (committed.partition, committed.offset)).collect();
+            self.checker.progress_seen(&info.name, &found, recovered)?;
+        }
+        if recovered {
+            self.checker.recovered()?;
+            self.check_atomics()?;
+        }
+        Ok(())
+    }
+
+    fn scan(&mut self, partition: PartitionId) -> Verdict {
+        let mut got = Vec::new();
+        let info = self.engine.partition(partition).map_err(|e| format!("partition {partition}: {e}"))?;
+        let bounds = Bounds { log_start: info.log_start, high_watermark: info.high_watermark };
+        let mut from = bounds.log_start;
+        while from < bounds.high_watermark {
+            let max_bytes = 1 + self.random.index(30_000);
+            let Some((records, next, _)) = self.read(partition, from, max_bytes)? else {
+                return Err(format!("partition {partition} cannot be read at {from}"));
+            };
+            if next <= from {
+                break;
+            }
+            got.extend(records.into_iter().filter(|(offset, _)| *offset >= from));
+            from = next;
+        }
+        self.checker.scanned(partition, &got, bounds)
+    }
+
+    /// Records of one read with the offset to go on from, or none when storage failed on purpose.
+    pub fn read(
+        &mut self,
+        partition: PartitionId,
+        from: u64,
+        max_bytes: usize,
+    ) -> Result<Option<(Vec<(u64, Value)>, u64, Bounds)>, String> {
+        let engine = self.engine.clone();
+        let answer = self.drive(Box::pin(async move { engine.read(partition, from, max_bytes).await }))?;
+        let read = match answer {
+            Some(Ok(read)) => read,
+            Some(Err(error)) => return self.expected("read", &error).map(|()| None),
+            None => return Ok(None),
+        };
+        let (mut records, mut next) = (Vec::new(), from);
+        for mut bytes in read.batches {
+            while !bytes.is_empty() {
+                let batch = Batch::split_from(&mut bytes).map_err(|e| format!("read of {partition}: {e}"))?;
+                let base = batch.header.base_offset;
+                next = base + u64::from(batch.header.last_offset_delta) + 1;
+                for record in batch.records(base, 1 << 24).map_err(|e| format!("read of {partition}: {e}"))? {
+                    records.push((record.offset, value::decode(&record.value.unwrap_or_default())?));
+                }
+            }
+        }
+        let bounds = Bounds { log_start: read.log_start, high_watermark: read.high_watermark };
+        Ok(Some((records, next, bounds)))
+    }
+
+    /// Writes and progress that were made together are there together.
+    fn check_atomics(&mut self) -> Verdict {
+        let committed = self.engine.committed(&group_name(LEDGER)).map_err(|e| format!("ledger: {e}"))?;
+        let last = committed.first().map_or(0, |committed| committed.offset);
+        for &(unit, number) in &self.ledger {
+            match self.checker.fate(unit) {
+                Fate::Kept if number > last => {
+                    return Err(format!("unit {unit} is there without its progress {number}: {last}"));
+                }
+                Fate::Failed if number == last => {
+                    return Err(format!("progress {number} is there without its unit {unit}"));
+                }
+                _ => {}
+            }
+        }
+        for (unit, group, ended) in &self.transformed {
+            if self.checker.fate(*unit) == Fate::Kept {
+                self.checker.settlement_acknowledged(group, ended)?;
+            }
+        }
+        Ok(())
+    }
+}
