@@ -101,6 +101,8 @@ pub struct EngineConfig {
     pub maintenance_interval: Duration,
     /// Bytes per second that reclaim and compaction may rewrite.
     pub reclaim_bytes_per_second: u64,
+    /// The most keys one compaction of a partition holds in memory (about 50 bytes each).
+    pub max_compaction_keys: usize,
     /// A segment is rewritten when less than this share of it (in percent) is alive.
     pub reclaim_live_percent: u8,
 }
@@ -123,6 +125,7 @@ impl Default for EngineConfig {
             max_decompressed_bytes: 64 << 20,
             maintenance_interval: Duration::from_secs(1),
             reclaim_bytes_per_second: 32 << 20,
+            max_compaction_keys: 5_000_000,
             reclaim_live_percent: 50,
         }
     }

@@ -38,9 +38,6 @@ impl Shard {
         Ok(vec![])
     }
     pub fn expire_leases(&self) {}
-    pub fn reclaim(&self) -> Result<()> {
-        Ok(())
-    }
     pub fn append_atomic(
         &self,
         atomic: Atomic,

@@ -41,6 +41,7 @@ impl Engine {
         let (engine, recovery) = Self::open_manual(config, environment)?;
         let committer = Arc::clone(&engine.shard);
         let maintenance = Arc::clone(&engine.shard);
+        let reclaim = Arc::clone(&engine.shard);
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
                 .name(name.to_owned())
@@ -50,6 +51,7 @@ impl Engine {
         let threads = vec![
             spawn("committer", Box::new(move || committer.run_committer()))?,
             spawn("maintenance", Box::new(move || maintenance.run_maintenance()))?,
+            spawn("reclaim", Box::new(move || reclaim.run_reclaim()))?,
         ];
         *engine.threads.lock() = threads;
         Ok((engine, recovery))
@@ -79,9 +81,13 @@ impl Engine {
         self.shard.turn()
     }
 
-    /// Does what maintenance does in one round: retention, timers, lease expiry, snapshot, reclaim.
-    pub fn maintain(&self) {
+    /// Does what maintenance and reclaim do in one round: retention, timers, lease expiry, snapshot, rewriting.
+    ///
+    /// # Errors
+    /// Why space could not be reclaimed.
+    pub fn maintain(&self) -> Result<()> {
         self.shard.maintain();
+        self.shard.reclaim()
     }
 
     /// Writes everything admitted, a last snapshot and a mark of the clean end, and stops. Later calls fail with [`Error::Closed`].

@@ -23,6 +23,7 @@ mod name;
 mod partition;
 mod producer;
 mod read;
+mod reclaim;
 mod record;
 mod schedule;
 mod shard;

@@ -32,6 +32,8 @@ impl Shard {
             pending_bytes: 0,
             tail: TailCache::new(config.tail_cache_bytes),
             segments: recovered.segments,
+            sealed: recovered.sealed,
+            segments_changed: true,
             active: recovered.position.segment.id,
             spare: recovered.spare,
             room: writer.room(),
@@ -92,8 +94,8 @@ impl Shard {
         self.deliver_due();
         self.expire_leases();
         self.retain();
-        if let Err(error) = self.publish_snapshot().and_then(|()| self.reclaim()) {
-            tracing::warn!(%error, "maintenance could not finish; it will be tried again");
+        if let Err(error) = self.publish_snapshot() {
+            tracing::warn!(%error, "no snapshot could be stored; it will be tried again");
         }
     }
 
@@ -255,6 +257,7 @@ impl Shard {
         drop(pending);
         self.work.notify_all();
         self.due.notify_all();
+        self.reclaim_due.notify_all();
         committed.map(drop)
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct Partition {
     pub active: VecDeque<IndexEntry>,
     /// Batches in sealed segments, by offset.
     pub chunks: VecDeque<Chunk>,
+    /// Compaction has been over what is below; not remembered over a restart.
+    pub compacted_below: u64,
     /// Readers at the tail.
     pub waiters: Vec<Arc<Notify>>,
 }

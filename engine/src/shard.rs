@@ -34,6 +34,8 @@ pub(crate) struct Shard {
     pub work: Condvar,
     /// Maintenance waits here for its next turn.
     pub due: Condvar,
+    /// The reclaim thread waits here for its next round.
+    pub reclaim_due: Condvar,
     pub counters: Counters,
     pub index_cache: IndexCache,
     budget: Arc<Semaphore>,
@@ -47,6 +49,10 @@ pub(crate) struct Inner {
     pub tail: TailCache,
     /// Open segments; the last log segment is the active one.
     pub segments: BTreeMap<SegmentId, Arc<Segment>>,
+    /// Sealed segments, with the number of the first block after each (0 for sorted ones).
+    pub sealed: BTreeMap<SegmentId, u64>,
+    /// A segment was added or may have become unneeded since reclaim last looked.
+    pub segments_changed: bool,
     pub active: SegmentId,
     /// Created ahead of need, so that rolling does not wait for the disk.
     pub spare: Option<Arc<Segment>>,
@@ -94,6 +100,7 @@ impl Shard {
             manifest: Mutex::new(manifest),
             work: Condvar::new(),
             due: Condvar::new(),
+            reclaim_due: Condvar::new(),
             counters: Counters::default(),
             index_cache: IndexCache::new(config_index),
             budget,
@@ -407,7 +414,7 @@ impl Shard {
             let written = inner.state.partitions().filter(|(_, partition)| !partition.active.is_empty());
             written.map(|(id, partition)| (id, partition.active.iter().copied().collect::<Vec<_>>())).collect()
         };
-        let (_, chunks) = writer.seal(&index)?;
+        let (footer, chunks) = writer.seal(&index)?;
         writer.switch_to(Arc::clone(&next));
         let mut inner = self.lock();
         for (_, partition) in inner.state.partitions_mut() {
@@ -417,6 +424,9 @@ impl Shard {
         for (id, chunk) in chunks {
             inner.state.add_chunk(id, chunk);
         }
+        let sealed = inner.active;
+        inner.sealed.insert(sealed, footer.next_sequence);
+        inner.segments_changed = true;
         inner.active = next.id;
         inner.room = writer.room();
         inner.segments.insert(next.id, next);

@@ -111,7 +111,7 @@ async fn a_process_that_just_vanished_loses_nothing_acknowledged() {
             expected.push((expected.len() as u64, value));
         }
         if round == 2 {
-            engine.maintain();
+            engine.maintain().unwrap();
         }
         // No close: what is in memory is gone.
         drop(engine);

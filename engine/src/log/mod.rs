@@ -5,6 +5,7 @@ mod index;
 mod manifest;
 mod recovery;
 mod segment;
+mod sorted;
 mod tail;
 mod writer;
 
@@ -13,5 +14,6 @@ pub(crate) use index::{Chunk, Entries, IndexEntry, decode_chunk};
 pub(crate) use manifest::{StoredManifest, open_object, seal_object};
 pub(crate) use recovery::{SNAPSHOT_MAGIC, recover};
 pub(crate) use segment::{Segment, SegmentId, SegmentKind};
+pub(crate) use sorted::SortedWriter;
 pub(crate) use tail::TailCache;
 pub(crate) use writer::{Position, Writer};

@@ -23,6 +23,7 @@ const SEARCH_BYTES: usize = 1 << 20;
 pub(crate) struct Recovered {
     pub state: State,
     pub segments: BTreeMap<SegmentId, Arc<Segment>>,
+    pub sealed: BTreeMap<SegmentId, u64>,
     pub position: Position,
     pub spare: Option<Arc<Segment>>,
     pub manifest: StoredManifest,
@@ -45,6 +46,7 @@ pub(crate) fn recover(config: &EngineConfig, store: &dyn Store) -> Result<Recove
         chain: None,
         after_gap: false,
         segments: BTreeMap::new(),
+        sealed: BTreeMap::new(),
         open: Vec::new(),
         chunks: Vec::new(),
         replayed_bytes: 0,
@@ -61,6 +63,7 @@ pub(crate) fn recover(config: &EngineConfig, store: &dyn Store) -> Result<Recove
     Ok(Recovered {
         state: recovery.state,
         segments: recovery.segments,
+        sealed: recovery.sealed,
         position,
         spare,
         manifest,
@@ -134,6 +137,7 @@ struct Recovery {
     /// The next block comes after a gap that an operator has accepted: it may continue anything.
     after_gap: bool,
     segments: BTreeMap<SegmentId, Arc<Segment>>,
+    sealed: BTreeMap<SegmentId, u64>,
     open: Vec<Open>,
     chunks: Vec<(PartitionId, Chunk, SegmentKind)>,
     replayed_bytes: u64,
@@ -152,6 +156,7 @@ impl Recovery {
     }
 
     fn load_sealed(&mut self, segment: &Arc<Segment>, footer: Footer, kind: SegmentKind) -> Result<()> {
+        self.sealed.insert(segment.id, footer.next_sequence);
         self.chunks.extend(footer.chunks.into_iter().map(|(id, chunk)| (id, chunk, kind)));
         if kind == SegmentKind::Sorted {
             return Ok(());
@@ -404,6 +409,7 @@ impl Recovery {
     fn seal_before(&mut self, at: usize) -> Result<()> {
         for index in 0..at {
             let open = &self.open[index];
+            let footer_of = open.segment.id;
             let next_sequence = self
                 .open
                 .get(index + 1)
@@ -419,31 +425,33 @@ impl Recovery {
                 first_sequence: open.first_sequence,
                 index_entries: open.index.len() as u64,
             };
-            let (_, chunks) = Writer::new(position, 0).seal(&by_partition(&open.index))?;
+            let (footer, chunks) = Writer::new(position, 0).seal(&by_partition(&open.index))?;
+            self.sealed.insert(footer_of, footer.next_sequence);
             self.chunks.extend(chunks.into_iter().map(|(id, chunk)| (id, chunk, SegmentKind::Log)));
             self.open[index].index.clear();
         }
         Ok(())
     }
 
-    /// Gives each partition its chunks: a sorted segment's chunk stands for all chunks it covers.
+    /// Gives each partition its chunks, oldest segment first: a run of a sorted segment's chunks takes the place of
+    /// everything it covers, because it was made from that.
     fn install_chunks(&mut self) {
-        self.chunks.sort_by_key(|(_, chunk, _)| chunk.segment);
-        for (id, chunk, kind) in std::mem::take(&mut self.chunks) {
-            let Some(partition) = self.state.partition_mut(id).filter(|partition| chunk.end > partition.log_start)
-            else {
-                self.state.dropped.push(chunk);
-                continue;
-            };
-            let covered = partition
-                .chunks
-                .iter()
-                .filter(|old| kind == SegmentKind::Sorted && chunk.first <= old.first && old.end <= chunk.end);
-            let covered: Vec<Chunk> = covered.copied().collect();
-            partition.chunks.retain(|old| !covered.contains(old));
-            let at = partition.chunks.partition_point(|old| old.first < chunk.first);
-            partition.chunks.insert(at, chunk);
-            self.state.dropped.extend(covered);
+        self.chunks.sort_by_key(|(id, chunk, _)| (chunk.segment, *id, chunk.first));
+        let chunks = std::mem::take(&mut self.chunks);
+        let continues = |a: &(PartitionId, Chunk, SegmentKind), b: &(PartitionId, Chunk, SegmentKind)| {
+            a.0 == b.0 && a.1.segment == b.1.segment && a.1.end == b.1.first
+        };
+        for run in chunks.chunk_by(continues) {
+            let [(id, first, kind), ..] = run else { continue };
+            let Some(partition) = self.state.partition_mut(*id) else { continue };
+            let end = run.last().map_or(first.end, |(_, last, _)| last.end);
+            if *kind == SegmentKind::Sorted {
+                partition.chunks.retain(|old| old.first < first.first || old.end > end);
+            }
+            for (_, chunk, _) in run.iter().filter(|(_, chunk, _)| chunk.end > partition.log_start) {
+                let at = partition.chunks.partition_point(|old| old.first < chunk.first);
+                partition.chunks.insert(at, *chunk);
+            }
         }
     }
 
