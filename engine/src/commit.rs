@@ -55,7 +55,7 @@ impl Watch {
         for (id, position) in positions {
             match inner.state.partition_mut(*id) {
                 Some(partition) if partition.high_watermark <= *position && !closed => {
-                    partition.waiters.push(Arc::clone(&watch.notify))
+                    partition.waiters.push((*position, Arc::clone(&watch.notify)))
                 }
                 _ => watch.notify.notify_one(),
             }
@@ -75,7 +75,7 @@ impl Watch {
         let watch = Self::new(shard, inner.state.group_partitions(group), Some(name.clone()));
         for id in &watch.partitions {
             if let Some(partition) = inner.state.partition_mut(*id) {
-                partition.waiters.push(Arc::clone(&watch.notify));
+                partition.waiters.push((partition.high_watermark, Arc::clone(&watch.notify)));
             }
         }
         inner.state.group_waiters.entry(name.clone()).or_default().push(Arc::clone(&watch.notify));
@@ -101,7 +101,7 @@ impl Drop for Watch {
         let others = |waiter: &Arc<Notify>| !Arc::ptr_eq(waiter, &self.notify);
         for id in &self.partitions {
             if let Some(partition) = inner.state.partition_mut(*id) {
-                partition.waiters.retain(others);
+                partition.waiters.retain(|(_, waiter)| others(waiter));
             }
         }
         if let Some(waiters) = self.group.as_ref().and_then(|name| inner.state.group_waiters.get_mut(name)) {

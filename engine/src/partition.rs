@@ -33,8 +33,8 @@ pub(crate) struct Partition {
     pub chunks: VecDeque<Chunk>,
     /// Compaction has been over what is below; not remembered over a restart.
     pub compacted_below: u64,
-    /// Readers at the tail.
-    pub waiters: Vec<Arc<Notify>>,
+    /// Readers at the tail, and the high watermark each wants to see passed.
+    pub waiters: Vec<(u64, Arc<Notify>)>,
 }
 
 impl Partition {
@@ -58,17 +58,18 @@ impl Partition {
         base_offset
     }
 
-    /// Lets readers see what is below `offset` and wakes those who waited.
+    /// Lets readers see what is below `offset` and wakes those who waited for it.
     pub(crate) fn publish(&mut self, offset: u64) {
-        if offset > self.high_watermark {
-            self.high_watermark = offset;
-            self.wake();
+        self.high_watermark = self.high_watermark.max(offset);
+        let reached = |(position, _): &mut (u64, Arc<Notify>)| *position < self.high_watermark;
+        for (_, waiter) in self.waiters.extract_if(.., reached) {
+            waiter.notify_one();
         }
     }
 
     /// Wakes every waiter.
     pub(crate) fn wake(&mut self) {
-        for waiter in self.waiters.drain(..) {
+        for (_, waiter) in self.waiters.drain(..) {
             waiter.notify_one();
         }
     }

@@ -105,7 +105,9 @@ impl Shard {
             return Ok(entries);
         }
         let encoded = segment.read(chunk.index_position, chunk.index_length as usize)?;
-        let entries: Entries = decode_chunk(&segment.name, chunk, &encoded)?.into();
+        let mut entries = decode_chunk(&segment.name, chunk, &encoded)?;
+        entries.retain(|entry| !self.skipped.contains(&(segment.id, entry.position)));
+        let entries: Entries = entries.into();
         self.index_cache.put(chunk, Arc::clone(&entries));
         Ok(entries)
     }

@@ -1,7 +1,7 @@
 //! The shard: one state, one commit log. Appends change the state and queue their bytes under one short lock; the
 //! committer writes everything queued with one write and one sync, then lets readers see it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -9,7 +9,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::batch::Batch;
 use crate::counters::Counters;
-use crate::log::{Entry, IndexEntry, Segment, SegmentId, SegmentKind, StoredManifest, TailCache, Writer};
+use crate::log::{
+    Entry, IndexEntry, Segment, SegmentId, SegmentKind, StoredManifest, TailCache, Writer, add_index_entries,
+};
 use crate::producer::Judgement;
 use crate::read::IndexCache;
 use crate::record::StateRecord;
@@ -36,6 +38,8 @@ pub(crate) struct Shard {
     pub due: Condvar,
     /// The reclaim thread waits here for its next round.
     pub reclaim_due: Condvar,
+    /// Batches an operator has given up, by segment and position.
+    pub skipped: HashSet<(SegmentId, u64)>,
     pub counters: Counters,
     pub index_cache: IndexCache,
     budget: Arc<Semaphore>,
@@ -91,6 +95,7 @@ impl Shard {
         manifest: StoredManifest,
     ) -> Self {
         let budget = Arc::new(Semaphore::new(kib(config.pending_bytes) as usize));
+        let skipped = manifest.manifest.skipped.iter().map(|skipped| (skipped.segment, skipped.position)).collect();
         let config_index = config.index_cache_bytes;
         Self {
             config,
@@ -101,6 +106,7 @@ impl Shard {
             work: Condvar::new(),
             due: Condvar::new(),
             reclaim_due: Condvar::new(),
+            skipped,
             counters: Counters::default(),
             index_cache: IndexCache::new(config_index),
             budget,
@@ -558,27 +564,6 @@ fn index_entries(taken: &[Pending], block: u64, payloads: &[u32]) -> Vec<(Partit
         add_index_entries(entry, block + u64::from(*payload), &mut index);
     }
     index
-}
-
-/// The index entries of one stored entry: one per partition it is for.
-pub(crate) fn add_index_entries(entry: &Entry, position: u64, index: &mut Vec<(PartitionId, IndexEntry)>) {
-    let make = |header: &crate::batch::BatchHeader, base_offset, length: usize, shared| IndexEntry {
-        base_offset,
-        position,
-        length: u32::try_from(length).unwrap_or(u32::MAX),
-        last_offset_delta: header.last_offset_delta,
-        max_timestamp_ms: header.max_timestamp_ms,
-        shared,
-    };
-    match entry {
-        Entry::Batch { partition, base_offset, header, bytes } => {
-            index.push((*partition, make(header, *base_offset, bytes.len(), false)))
-        }
-        Entry::Shared { targets, header, bytes } => {
-            index.extend(targets.iter().map(|(id, base_offset)| (*id, make(header, *base_offset, bytes.len(), true))));
-        }
-        Entry::State(_) => {}
-    }
 }
 
 fn kib(bytes: usize) -> u32 {

@@ -6,7 +6,7 @@ use crate::PartitionId;
 use crate::batch::BatchHeader;
 
 /// Opens every block.
-const MAGIC: u32 = 0x4b42_4754; // "TGBK", little-endian
+pub(super) const MAGIC: u32 = 0x4b42_4754; // "TGBK", little-endian
 /// Bytes before the entry table.
 pub(crate) const HEADER_BYTES: usize = 48;
 /// No block is larger: a length field that claims more is damage.

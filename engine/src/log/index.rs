@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::block::Entry;
 use super::segment::SegmentId;
-use crate::{Error, Result};
+use crate::batch::BatchHeader;
+use crate::{Error, PartitionId, Result};
 
 /// Entries in one chunk of a sealed segment's index: what is loaded and cached as one piece.
 pub(crate) const CHUNK_ENTRIES: usize = 4096;
@@ -51,6 +53,27 @@ pub(crate) struct Chunk {
     pub index_position: u64,
     /// How many bytes they are.
     pub index_length: u32,
+}
+
+/// The index entries of one stored entry: one per partition it is for.
+pub(crate) fn add_index_entries(entry: &Entry, position: u64, index: &mut Vec<(PartitionId, IndexEntry)>) {
+    let make = |header: &BatchHeader, base_offset, length: usize, shared| IndexEntry {
+        base_offset,
+        position,
+        length: u32::try_from(length).unwrap_or(u32::MAX),
+        last_offset_delta: header.last_offset_delta,
+        max_timestamp_ms: header.max_timestamp_ms,
+        shared,
+    };
+    match entry {
+        Entry::Batch { partition, base_offset, header, bytes } => {
+            index.push((*partition, make(header, *base_offset, bytes.len(), false)))
+        }
+        Entry::Shared { targets, header, bytes } => {
+            index.extend(targets.iter().map(|(id, base_offset)| (*id, make(header, *base_offset, bytes.len(), true))));
+        }
+        Entry::State(_) => {}
+    }
 }
 
 /// Decoded entries of a chunk, shared with the cache.

@@ -4,20 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::block::{Block, BlockHeader, Chain, Entry};
-use super::index::{Chunk, IndexEntry};
+use super::index::{Chunk, IndexEntry, add_index_entries};
 use super::manifest::{Manifest, Skipped, StoredManifest, open_object};
 use super::segment::{Footer, Found, SEGMENT_HEADER_BYTES, Segment, SegmentId, SegmentKind};
 use super::writer::{Position, Writer};
 use crate::record::StateRecord;
-use crate::shard::add_index_entries;
 use crate::state::{Snapshot, State};
 use crate::store::Store;
 use crate::{EngineConfig, Error, PartitionId, Result};
 
 /// Opens a snapshot.
 pub(crate) const SNAPSHOT_MAGIC: &[u8; 8] = b"TGSNAPSH";
-/// How much of a segment is read at once while looking for a block behind a bad one.
-const SEARCH_BYTES: usize = 1 << 20;
 
 /// An opened log.
 pub(crate) struct Recovered {
@@ -315,47 +312,18 @@ impl Recovery {
     fn check_torn(&mut self, segment: &Segment, position: u64, size: u64) -> Result<()> {
         let expected = self.chain.map_or(0, |chain| chain.sequence);
         let mut at = position;
-        let mut last_written = position;
-        while at < size {
-            let length = SEARCH_BYTES.min(usize::try_from(size - at).unwrap_or(SEARCH_BYTES));
-            let bytes = segment.read(at, length)?;
-            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
-                last_written = at + last as u64 + 1;
-                self.look_for_proof(segment, &bytes, at, position, size, expected)?;
-            }
-            at += length as u64;
-        }
-        self.torn_bytes += last_written - position;
-        tracing::warn!(
-            file = segment.name,
-            position,
-            bytes = last_written - position,
-            "cut an unfinished write off the end of the log"
-        );
-        Ok(())
-    }
-
-    fn look_for_proof(
-        &self,
-        segment: &Segment,
-        bytes: &[u8],
-        at: u64,
-        bad: u64,
-        size: u64,
-        expected: u64,
-    ) -> Result<()> {
-        let magic = b"TGBK";
-        for found in
-            bytes.windows(4).enumerate().filter(|(_, window)| window == magic).map(|(index, _)| at + index as u64)
-        {
-            if found >= bad
-                && let Ok(Found::Block(block)) = segment.block_at(found, size)
+        while let Some(found) = segment.next_block(at, size)? {
+            if let Found::Block(block) = segment.block_at(found, size)?
                 && block.header.sequence >= expected
                 && block.header.synced_below > expected
             {
-                return Err(segment.corrupt(bad, "a block that was durable does not check"));
+                return Err(segment.corrupt(position, "a block that was durable does not check"));
             }
+            at = found + 1;
         }
+        let torn = segment.written_end(position, size)? - position;
+        self.torn_bytes += torn;
+        tracing::warn!(file = segment.name, position, bytes = torn, "cut an unfinished write off the end of the log");
         Ok(())
     }
 
@@ -472,6 +440,43 @@ impl Recovery {
             partition.high_watermark = partition.next_offset;
         }
     }
+}
+
+/// Writes a log segment's footer anew from its blocks, which end at `blocks_end`.
+pub(crate) fn rebuild_footer(segment: &Segment, blocks_end: u64) -> Result<()> {
+    let mut index = Vec::new();
+    let mut first_sequence = None;
+    let mut chain = Chain::default();
+    let mut at = SEGMENT_HEADER_BYTES;
+    while let Found::Block(block) = segment.block_at(at, blocks_end)? {
+        block
+            .entries
+            .iter()
+            .for_each(|(payload, entry)| add_index_entries(entry, at + u64::from(*payload), &mut index));
+        first_sequence.get_or_insert(block.header.sequence);
+        chain = Chain {
+            sequence: block.header.sequence + 1,
+            previous_crc: block.header.crc,
+            synced_below: block.header.sequence + 1,
+        };
+        at += u64::from(block.header.length);
+    }
+    if at != blocks_end {
+        return Err(segment.corrupt(at, "a block before the damaged index does not check either: skip that first"));
+    }
+    let position = Position {
+        segment: Arc::new(Segment {
+            id: segment.id,
+            kind: segment.kind,
+            name: segment.name.clone(),
+            file: Arc::clone(&segment.file),
+        }),
+        position: at,
+        chain,
+        first_sequence: first_sequence.unwrap_or_default(),
+        index_entries: index.len() as u64,
+    };
+    Writer::new(position, 0).seal(&by_partition(&index)).map(drop)
 }
 
 fn by_partition(index: &[(PartitionId, IndexEntry)]) -> Vec<(PartitionId, Vec<IndexEntry>)> {

@@ -171,6 +171,42 @@ impl Segment {
     }
 }
 
+/// Looks for blocks so much at a time.
+const SEARCH_BYTES: usize = 1 << 20;
+
+impl Segment {
+    /// Where the last byte that is not zero lies, at `from` or behind it.
+    pub(crate) fn written_end(&self, from: u64, end: u64) -> Result<u64> {
+        let mut written = from;
+        let mut at = from;
+        while at < end {
+            let length = SEARCH_BYTES.min(usize::try_from(end - at).unwrap_or(SEARCH_BYTES));
+            if let Some(last) = self.read(at, length)?.iter().rposition(|byte| *byte != 0) {
+                written = at + last as u64 + 1;
+            }
+            at += length as u64;
+        }
+        Ok(written)
+    }
+
+    /// The first block that checks at `from` or behind it.
+    pub(crate) fn next_block(&self, from: u64, end: u64) -> Result<Option<u64>> {
+        let mut at = from;
+        while at < end {
+            // Three bytes more than is moved on, so that a magic number across the border is seen.
+            let length = (SEARCH_BYTES + 3).min(usize::try_from(end - at).unwrap_or(SEARCH_BYTES));
+            let bytes = self.read(at, length)?;
+            for found in memchr::memmem::find_iter(&bytes, &block::MAGIC.to_le_bytes()).map(|found| at + found as u64) {
+                if let Found::Block(_) = self.block_at(found, end)? {
+                    return Ok(Some(found));
+                }
+            }
+            at += SEARCH_BYTES as u64;
+        }
+        Ok(None)
+    }
+}
+
 /// What lies at a position where a block should begin.
 pub(crate) enum Found {
     /// A block that checks.

@@ -1,0 +1,165 @@
+//! Space comes back, and what lives is not touched by it.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use support::*;
+use tidegate_engine::batch::Batch;
+use tidegate_engine::{DedupeKey, Error, Retention, TopicConfig, Write};
+
+fn forever() -> Retention {
+    Retention { time: None, ..Retention::default() }
+}
+
+#[tokio::test]
+async fn dead_segments_are_deleted_and_mostly_dead_ones_rewritten() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    let short = TopicConfig { retention: Retention { bytes: Some(10_000), ..forever() }, ..TopicConfig::default() };
+    let busy = topic(&engine, "busy", 1, short).await;
+    let kept = topic(&engine, "kept", 1, TopicConfig { retention: forever(), ..TopicConfig::default() }).await;
+    let mut expected = Vec::new();
+    for round in 0..400 {
+        append(&engine, busy.partitions[0], &[&format!("{round} {}", "b".repeat(1500))]).await;
+        if round % 20 == 0 {
+            let value = format!("kept {round} {}", "k".repeat(300));
+            expected.push((append(&engine, kept.partitions[0], &[&value]).await, value));
+        }
+        if round % 10 == 0 {
+            engine.maintain().unwrap();
+            settle(&engine).await;
+        }
+    }
+    for _ in 0..20 {
+        engine.maintain().unwrap();
+        settle(&engine).await;
+    }
+    let used = engine.usage().segments;
+    assert!(used <= 5, "600 KB were written and about 20 KB live, yet there are {used} segments of 64 KiB");
+    assert!(read_all(&engine, kept.partitions[0]).await == expected);
+    let log_start = engine.partition(busy.partitions[0]).unwrap().log_start;
+    assert!(log_start > 300, "retention by bytes should have moved the log start, it is {log_start}");
+    drop(engine);
+    let engine = open_manual(directory.path());
+    assert!(read_all(&engine, kept.partitions[0]).await == expected);
+    assert_eq!(engine.partition(busy.partitions[0]).unwrap().log_start, log_start);
+}
+
+#[tokio::test]
+async fn compaction_keeps_the_last_value_of_each_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    let config = TopicConfig { retention: Retention { compact: true, ..forever() }, ..TopicConfig::default() };
+    let table = topic(&engine, "table", 1, config).await.partitions[0];
+    let other =
+        topic(&engine, "other", 1, TopicConfig { retention: forever(), ..TopicConfig::default() }).await.partitions[0];
+    for round in 0..300u32 {
+        let value = format!("{round} {}", "v".repeat(700));
+        let records = [
+            record(Some(&format!("key{}", round % 7)), Some(&value)),
+            record(Some("once"), (round > 0).then_some("x")),
+        ];
+        write(&engine, Write::new(table, Batch::pack(&records).unwrap())).await;
+        append(&engine, other, &[&round.to_string()]).await;
+    }
+    let before = engine.counters().rewritten_bytes.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(before, 0);
+    for _ in 0..10 {
+        engine.maintain().unwrap();
+        settle(&engine).await;
+    }
+    let check = async |engine: &tidegate_engine::Engine| {
+        let records = read_records(engine, table).await;
+        assert!(records.len() < 250, "600 records of 8 keys should shrink, {} are left", records.len());
+        assert!(records.windows(2).all(|pair| pair[0].offset < pair[1].offset));
+        for key in 0..7u64 {
+            let newest =
+                records.iter().rfind(|record| record.key.as_deref() == Some(format!("key{key}").as_bytes())).unwrap();
+            let round = (0..300).rev().find(|round| round % 7 == key).unwrap();
+            assert_eq!(newest.offset, round * 2);
+        }
+        assert_eq!(read_all(engine, other).await.len(), 300);
+    };
+    check(&engine).await;
+    drop(engine);
+    check(&open_manual(directory.path())).await;
+}
+
+#[tokio::test]
+async fn fan_out_stores_the_body_once_even_after_a_rewrite() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    let wide = topic(&engine, "wide", 50, TopicConfig { retention: forever(), ..TopicConfig::default() }).await;
+    let short = TopicConfig { retention: Retention { bytes: Some(1), ..forever() }, ..TopicConfig::default() };
+    let busy = topic(&engine, "busy", 1, short).await;
+    append(&engine, wide.partitions[3], &["only here"]).await;
+    let before = engine.counters().written_bytes.load(std::sync::atomic::Ordering::Relaxed);
+    let body = "body".repeat(100);
+    let shared = Write { partitions: wide.partitions.clone(), ..Write::new(wide.partitions[0], batch(&[&body])) };
+    assert_eq!(write(&engine, shared).await.base_offset, Some(0));
+    let written = engine.counters().written_bytes.load(std::sync::atomic::Ordering::Relaxed) - before;
+    assert!(written < 1500, "400 bytes for 50 partitions took {written}");
+    for round in 0..200 {
+        append(&engine, busy.partitions[0], &[&format!("{round} {}", "b".repeat(1000))]).await;
+    }
+    for _ in 0..10 {
+        engine.maintain().unwrap();
+        settle(&engine).await;
+    }
+    assert!(engine.counters().rewritten_bytes.load(std::sync::atomic::Ordering::Relaxed) > 0);
+    let mut engine = engine;
+    for _ in 0..2 {
+        for (index, partition) in wide.partitions.iter().enumerate() {
+            let mut expected = vec![(0, body.clone())];
+            if index == 3 {
+                expected = vec![(0, "only here".to_owned()), (1, body.clone())];
+            }
+            assert!(read_all(&engine, *partition).await == expected, "partition {index}");
+        }
+        drop(engine);
+        engine = open_manual(directory.path());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delayed_records_come_at_their_time_and_survive_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    let topic =
+        topic(&engine, "later", 1, TopicConfig { retention: forever(), ..TopicConfig::default() }).await.partitions[0];
+    let now_ms =
+        i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    for (value, delay) in [("second", 400), ("first", 200)] {
+        let write = Write { deliver_at_ms: Some(now_ms + delay), ..Write::new(topic, batch(&[value])) };
+        assert_eq!(support::write(&engine, write).await.base_offset, None);
+    }
+    assert!(read_all(&engine, topic).await.is_empty());
+    engine.close().await.unwrap();
+    drop(engine);
+    let engine = open(directory.path());
+    assert_eq!(engine.usage().scheduled, 2);
+    engine.watch(&[(topic, 1)]).changed().await;
+    assert_eq!(read_all(&engine, topic).await, [(0, "first".to_owned()), (1, "second".to_owned())]);
+    assert_eq!(engine.usage().scheduled, 0);
+    engine.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_part_of_the_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut engine = open_manual(directory.path());
+    let topic =
+        topic(&engine, "orders", 1, TopicConfig { retention: forever(), ..TopicConfig::default() }).await.partitions[0];
+    let keyed = |body| Write { dedupe: Some(DedupeKey { key: 7, body }), ..Write::new(topic, batch(&["once"])) };
+    assert_eq!(write(&engine, keyed(1)).await.base_offset, Some(0));
+    append(&engine, topic, &["between"]).await;
+    for _ in 0..2 {
+        let repeat = write(&engine, keyed(1)).await;
+        assert_eq!((repeat.base_offset, repeat.duplicate), (Some(0), true));
+        let appends = engine.append(vec![keyed(2)]).await;
+        assert!(matches!(appends.results[0], Err(Error::IdempotencyMismatch)));
+        drop(engine);
+        engine = open_manual(directory.path());
+    }
+    assert_eq!(read_all(&engine, topic).await.len(), 2);
+}
