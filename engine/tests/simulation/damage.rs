@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tidegate_engine::batch::Batch;
 use tidegate_engine::store::Environment;
 use tidegate_engine::store::faulty::{End, FaultyStore, SimulatedClock};
-use tidegate_engine::{Engine, EngineConfig, Error, PartitionId};
+use tidegate_engine::{Engine, EngineConfig, Error, PartitionId, Read};
 
-use crate::executor::ask;
+use crate::executor::{Asked, ask};
 use crate::world::World;
 use crate::{number, peaceful_step};
 
@@ -62,10 +62,10 @@ fn records(engine: &Engine, partition: PartitionId) -> Result<Vec<(u64, Vec<u8>)
     let (mut from, mut found) = (info.log_start, Vec::new());
     while from < info.high_watermark {
         let engine = engine.clone();
-        let mut read =
-            Box::pin(async move { engine.read(partition, from, 1 << 20).await }) as crate::executor::Asked<_>;
+        let mut read: Asked<_> = Box::pin(async move { engine.read(partition, from, 1 << 20).await });
         let before = from;
-        for mut bytes in ask(&mut read).expect("nothing to wait for")?.batches {
+        let answer: Result<Read, Error> = ask(&mut read).expect("nothing to wait for");
+        for mut bytes in answer?.batches {
             while !bytes.is_empty() {
                 let batch = Batch::split_from(&mut bytes)?;
                 let records = batch.records(batch.header.base_offset, 1 << 24)?;
