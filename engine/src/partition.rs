@@ -42,9 +42,9 @@ impl Partition {
         Self { topic, index, max_timestamp_ms: -1, ..Self::default() }
     }
 
-    /// The durability of appends to it.
+    /// The durability of appends to it. The schedule's own partition has none to wait for: the batch's topics decide.
     pub(crate) fn durability(&self) -> Durability {
-        self.topic.as_ref().map_or(Durability::Fsync, |topic| topic.config.durability)
+        self.topic.as_ref().map_or(Durability::Memory, |topic| topic.config.durability)
     }
 
     /// Takes a batch into account and returns the offset of its first record. Used by appends and by recovery alike.

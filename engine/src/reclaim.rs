@@ -209,7 +209,8 @@ impl Shard {
         let newest = self.newest_offsets(&chunks, log_start)?;
         let keep_after_ms = self.environment.clock.now_ms().saturating_sub(crate::maintain::millis(tombstones));
         let keeps = |record: &Record| {
-            let Some(key) = &record.key else { return record.offset + 1 == end };
+            // No later record can replace one without a key.
+            let Some(key) = &record.key else { return true };
             let is_newest = newest.get(&digest(key)) == Some(&record.offset);
             (is_newest && (record.value.is_some() || record.timestamp_ms >= keep_after_ms)) || record.offset + 1 == end
         };

@@ -208,10 +208,9 @@ impl Shard {
         if let Some(error) = &inner.failed {
             return Err(error.clone());
         }
-        let mut durability = Durability::Memory;
+        let durability = inner.state.strongest_durability(&write.partitions)?;
         for id in &write.partitions {
             let partition = inner.state.partition(*id)?;
-            durability = durability.max(partition.durability());
             let limit = partition.topic.as_ref().map_or(usize::MAX, |topic| topic.config.max_message_bytes as usize);
             if write.batch.bytes.len() > limit {
                 return Err(Error::TooLarge { bytes: write.batch.bytes.len(), limit });
@@ -253,11 +252,11 @@ impl Shard {
             return Ok(repeat);
         }
         let first = write.partitions[0];
-        let (durability, log_start, stamp) = {
+        let (log_start, stamp) = {
             let partition = inner.state.partition(first)?;
-            let stamp = partition.topic.as_ref().is_some_and(|topic| topic.config.log_append_time);
-            (partition.durability(), partition.log_start, stamp)
+            (partition.log_start, partition.topic.as_ref().is_some_and(|topic| topic.config.log_append_time))
         };
+        let durability = inner.state.strongest_durability(&write.partitions)?;
         let batch = if stamp { write.batch.with_append_time(now_ms) } else { write.batch };
         let mut records = Vec::new();
         let base_offset = match write.deliver_at_ms.filter(|due_ms| *due_ms > now_ms) {

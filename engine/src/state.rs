@@ -16,7 +16,7 @@ use crate::partition::Partition;
 use crate::producer::Producers;
 use crate::record::StateRecord;
 use crate::schedule::{SCHEDULE_PARTITION, Schedule};
-use crate::{EngineConfig, Error, GroupName, PartitionId, Result, Topic};
+use crate::{Durability, EngineConfig, Error, GroupName, PartitionId, Result, Topic};
 
 /// The engine's state. Volatile parts (waiters, leases, indexes) live beside the durable ones.
 pub(crate) struct State {
@@ -212,6 +212,12 @@ impl State {
 
     pub(crate) fn partition_mut(&mut self, id: PartitionId) -> Option<&mut Partition> {
         self.partitions.get_mut(id.0 as usize).and_then(Option::as_deref_mut)
+    }
+
+    /// What a write to all of these waits for.
+    pub(crate) fn strongest_durability(&self, ids: &[PartitionId]) -> Result<Durability> {
+        let mut each = ids.iter().map(|id| self.partition(*id).map(Partition::durability));
+        each.try_fold(Durability::Memory, |strongest, durability| Ok(strongest.max(durability?)))
     }
 
     /// Every partition, in order of its id.

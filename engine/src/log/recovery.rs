@@ -69,8 +69,9 @@ pub(crate) fn recover(config: &EngineConfig, store: &dyn Store) -> Result<Recove
     })
 }
 
-/// A crash between creating a file and entering it into the manifest leaves a file that holds nothing, or only copies.
-/// A log segment that holds a block is never removed.
+/// A crash between creating a file and entering it into the manifest leaves a file that holds nothing, or only copies;
+/// one between taking a segment out and deleting it leaves one whose number was given out. A log segment that holds a
+/// block and was never entered is not ours to remove.
 fn remove_leftovers(store: &dyn Store, manifest: &Manifest) -> Result<()> {
     let names = store.list().map_err(|e| Error::io("listing the data directory", &e))?;
     let known: Vec<String> = manifest.segments.iter().map(|(id, kind)| kind.file_name(*id)).collect();
@@ -78,10 +79,14 @@ fn remove_leftovers(store: &dyn Store, manifest: &Manifest) -> Result<()> {
     for name in names {
         let is_copy = (name.starts_with("sorted-") && !known.contains(&name))
             || (name.starts_with("snapshot-") && Some(name.as_str()) != snapshot);
-        let is_unentered = name.starts_with("log-") && !known.contains(&name);
-        if is_copy || (is_unentered && holds_no_block(store, &name)?) {
+        let unlisted = log_segment(&name).filter(|_| !known.contains(&name));
+        let is_leftover = match unlisted {
+            Some(id) => id.0 < manifest.next_segment || holds_no_block(store, id)?,
+            None => is_copy,
+        };
+        if is_leftover {
             store.delete(&name).map_err(|e| Error::io(format!("removing {name}"), &e))?;
-        } else if is_unentered {
+        } else if unlisted.is_some() {
             return Err(Error::Corrupt {
                 file: "manifest".to_owned(),
                 position: 0,
@@ -92,14 +97,19 @@ fn remove_leftovers(store: &dyn Store, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
-fn holds_no_block(store: &dyn Store, name: &str) -> Result<bool> {
-    let id = name
-        .strip_prefix("log-")
-        .and_then(|rest| rest.strip_suffix(".seg"))
-        .and_then(|id| u64::from_str_radix(id, 16).ok());
-    let Some(id) = id.map(SegmentId) else { return Ok(false) };
-    let Ok(segment) = Segment::open(store, id, SegmentKind::Log) else { return Ok(true) };
-    let size = segment.file.size().map_err(|e| Error::io(format!("reading {name}"), &e))?;
+/// The number of the log segment a file is named after.
+fn log_segment(name: &str) -> Option<SegmentId> {
+    let id = name.strip_prefix("log-")?.strip_suffix(".seg")?;
+    u64::from_str_radix(id, 16).ok().map(SegmentId)
+}
+
+fn holds_no_block(store: &dyn Store, id: SegmentId) -> Result<bool> {
+    let segment = match Segment::open(store, id, SegmentKind::Log) {
+        Ok(segment) => segment,
+        Err(Error::Corrupt { .. }) => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    let size = segment.file.size().map_err(|e| Error::io(format!("reading {}", segment.name), &e))?;
     Ok(!matches!(segment.block_at(SEGMENT_HEADER_BYTES, size)?, Found::Block(_)))
 }
 

@@ -228,6 +228,24 @@ impl World {
         }
     }
 
+    /// Somebody moves a group, back or forth.
+    pub fn seek(&mut self) -> Verdict {
+        let group = group_name(["shared", "ordered"][self.random.index(2)]);
+        let Some(topic) = self.some_topic(|topic| topic.name.name() == JOBS[0]) else { return Ok(()) };
+        let Some(&partition) = self.random.pick(&topic.partitions) else { return Ok(()) };
+        let Ok(info) = self.engine.partition(partition) else { return Ok(()) };
+        let to = info.log_start + self.random.below(info.high_watermark - info.log_start + 1);
+        self.checker.note(format!("{group} goes to {to} of {partition}"));
+        match self.engine.seek(&group, &[(partition, to)]) {
+            Ok(commit) => {
+                self.checker.sought(&group, partition, to);
+                self.wait(commit, Waiting::Nothing);
+                Ok(())
+            }
+            Err(error) => self.expected("seek", &error),
+        }
+    }
+
     /// A consumer leaves; another takes its place.
     pub fn consumer_leaves(&mut self) -> Verdict {
         let Some((group, consumer)) = self.some_consumer() else { return Ok(()) };

@@ -6,6 +6,8 @@
 
 mod checker;
 mod consume;
+mod damage;
+mod each_call;
 mod executor;
 mod operate;
 mod publish;
@@ -24,8 +26,24 @@ const SEEDS: u64 = 200;
 /// Steps of one seed.
 const STEPS: u32 = 400;
 
-/// One step of somebody.
+/// One step of somebody, or of nature.
 fn step(world: &mut World) -> Verdict {
+    match world.random.below(220) {
+        0..200 => peaceful_step(world),
+        200..206 => {
+            world.plan_fault();
+            Ok(())
+        }
+        206..210 => world.fill_or_free(),
+        210..212 => world.verify(false),
+        212..214 => world.close_and_reopen(),
+        214..217 => world.restart(End::Process),
+        _ => world.restart(End::Power),
+    }
+}
+
+/// One step of somebody.
+fn peaceful_step(world: &mut World) -> Verdict {
     match world.random.below(200) {
         0..35 => world.publish_plain(),
         35..50 => world.publish_idempotent(),
@@ -33,31 +51,22 @@ fn step(world: &mut World) -> Verdict {
         58..64 => world.publish_atomic(),
         64..68 => world.publish_fanned_out(),
         68..72 => world.publish_delayed(),
-        72..84 => world.read_somewhere(),
-        84..86 => world.read_outside(),
-        86..88 => world.find_by_time(),
-        88..94 => world.commit_progress(),
-        94..108 => world.lease_some(),
-        108..122 => world.settle_some(),
-        122..124 => world.consumer_leaves(),
-        124..129 => world.change_topics(),
-        129..131 => world.remove_records(),
-        131..165 => world.turn(),
-        165..175 => world.maintain(),
-        175..187 => {
+        72..86 => world.read_somewhere(),
+        86..88 => world.read_outside(),
+        88..90 => world.find_by_time(),
+        90..96 => world.commit_progress(),
+        96..112 => world.lease_some(),
+        112..128 => world.settle_some(),
+        128..130 => world.consumer_leaves(),
+        130..136 => world.change_topics(),
+        136..138 => world.remove_records(),
+        138 => world.seek(),
+        139..178 => world.turn(),
+        178..187 => world.maintain(),
+        _ => {
             world.pass_time();
             Ok(())
         }
-        187..191 => {
-            world.plan_fault();
-            Ok(())
-        }
-        191..194 => world.fill_or_free(),
-        194 => world.verify(false),
-        195 => world.close_and_reopen(),
-        196 => world.restart(End::Process),
-        197 => world.restart(End::Power),
-        _ => world.turn(),
     }
 }
 
@@ -71,6 +80,11 @@ fn live(world: &mut World) -> Verdict {
             world.restart(end)?;
         }
     }
+    settle_down(world)
+}
+
+/// Peace: everything must come right.
+fn settle_down(world: &mut World) -> Verdict {
     world.enlarge();
     world.restart(End::Power)?;
     while !world.undisturbed() {

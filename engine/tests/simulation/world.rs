@@ -34,6 +34,8 @@ pub enum Waiting {
 /// See the module.
 pub struct World {
     pub random: Random,
+    /// Faults come only as told.
+    scripted: bool,
     pub store: FaultyStore,
     pub clock: Arc<SimulatedClock>,
     pub config: EngineConfig,
@@ -60,6 +62,8 @@ pub struct World {
 
 /// The group whose progress is the number of the last atomic write.
 pub const LEDGER: &str = "ledger";
+/// The groups that stay.
+const GROUPS: [&str; 3] = ["shared", "ordered", LEDGER];
 /// Where dead letters go.
 pub const DEAD: &str = "dead";
 /// The topics that shared groups consume; they are never deleted.
@@ -91,14 +95,34 @@ impl World {
     /// An empty disk, an engine on it, and the topics and groups that stay.
     pub fn new(seed: u64) -> Result<Self, String> {
         let mut random = Random::new(seed);
+        let config = random_config(&mut random);
+        Self::start(random, config, None)
+    }
+
+    /// The same with settings of one's own, and a fault at some call of the storage; no other comes by chance.
+    pub fn scripted(seed: u64, config: EngineConfig, fault: Option<(u64, Fault)>) -> Result<Self, String> {
+        Self::start(Random::new(seed), config, Some(fault))
+    }
+
+    fn start(mut random: Random, config: EngineConfig, script: Option<Option<(u64, Fault)>>) -> Result<Self, String> {
         let store = FaultyStore::new(random.bits());
         let clock = Arc::new(SimulatedClock::new(1_700_000_000_000));
-        let config = random_config(&mut random);
-        let environment = Environment { store: Arc::new(store.clone()), clock: clock.clone() };
-        let (engine, _) = Engine::open_manual(config.clone(), environment).map_err(|e| format!("first open: {e}"))?;
+        if let Some(Some((call, fault))) = script {
+            store.inject(call, fault);
+        }
+        let mut environment = Environment { store: Arc::new(store.clone()), clock: clock.clone() };
+        let mut opened = Engine::open_manual(config.clone(), environment.clone());
+        let mut process = store.clone();
+        if opened.is_err() && !store.injected().is_empty() {
+            process = store.restart(End::Power);
+            environment.store = Arc::new(process.clone());
+            opened = Engine::open_manual(config.clone(), environment);
+        }
+        let (engine, _) = opened.map_err(|error| format!("first open: {error}"))?;
         let mut world = Self {
             random,
-            store,
+            scripted: script.is_some(),
+            store: process,
             clock,
             config,
             engine,
@@ -123,36 +147,69 @@ impl World {
         Ok(world)
     }
 
+    /// Makes what is missing of the topics and groups that stay, however often it takes.
     fn set_up(&mut self) -> Verdict {
+        for _ in 0..4 {
+            self.make_topics()?;
+            self.make_groups()?;
+            for _ in 0..4 {
+                self.turn()?;
+            }
+            if self.waiting.is_empty() && self.complete() {
+                self.new_consumers();
+                return Ok(());
+            }
+            if self.undisturbed() {
+                return Err(format!("never answered: {:?}", self.waiting_for()));
+            }
+            self.restart(End::Power)?;
+        }
+        Err("topics and groups cannot be made".into())
+    }
+
+    fn complete(&self) -> bool {
+        let topics = [DEAD, JOBS[0], JOBS[1]].iter().all(|name| self.engine.topic("default", name).is_some());
+        topics && GROUPS.iter().all(|name| self.engine.group(&group_name(name)).is_some())
+    }
+
+    fn make_topics(&mut self) -> Verdict {
         let keep = Retention { time: None, ..Retention::default() };
         let queue = Retention { until_acknowledged: true, ..keep.clone() };
         for (name, partitions, retention) in [(DEAD, 1, keep.clone()), (JOBS[0], 2, keep), (JOBS[1], 1, queue)] {
-            self.create_topic(name, partitions, TopicConfig { retention, ..TopicConfig::default() })?;
+            if self.engine.topic("default", name).is_none() {
+                self.create_topic(name, partitions, TopicConfig { retention, ..TopicConfig::default() })?;
+            }
         }
-        let shared = |random: &mut Random, mode, max_deliveries| GroupConfig {
+        Ok(())
+    }
+
+    fn make_groups(&mut self) -> Verdict {
+        for name in GROUPS {
+            let config = match name {
+                "shared" => self.shared_config(Mode::Shared, Some(3)),
+                "ordered" => self.shared_config(Mode::OrderedByKey, None),
+                _ => GroupConfig::default(),
+            };
+            match self.engine.create_group(group_name(name), config) {
+                Ok(commit) => self.wait(commit, Waiting::Nothing),
+                Err(Error::GroupExists(_)) => {}
+                Err(error) => self.expected("create group", &error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn shared_config(&mut self, mode: Mode, max_deliveries: Option<u32>) -> GroupConfig {
+        GroupConfig {
             topics: JOBS.map(topic_name).to_vec(),
             mode,
             ack_deadline: Duration::from_secs(10),
             max_deliveries,
-            retry: Retry { min: Duration::from_millis(500 * random.below(3)), ..Retry::default() },
+            retry: Retry { min: Duration::from_millis(500 * self.random.below(3)), ..Retry::default() },
             dead_letter: max_deliveries.map(|_| topic_name(DEAD)),
-            max_in_flight: 1 + random.below(30) as u32,
+            max_in_flight: 1 + self.random.below(30) as u32,
             ..GroupConfig::default()
-        };
-        let configs = [
-            ("shared", shared(&mut self.random, Mode::Shared, Some(3))),
-            ("ordered", shared(&mut self.random, Mode::OrderedByKey, None)),
-            (LEDGER, GroupConfig::default()),
-        ];
-        for (name, config) in configs {
-            let commit = self.engine.create_group(group_name(name), config).map_err(|e| format!("{name}: {e}"))?;
-            self.wait(commit, Waiting::Nothing);
         }
-        for _ in 0..4 {
-            self.turn()?;
-        }
-        self.new_consumers();
-        if self.waiting.is_empty() { Ok(()) } else { Err(format!("never answered: {:?}", self.waiting_for())) }
     }
 
     // ---- answers ------------------------------------------------------------------------------------------------
@@ -316,7 +373,7 @@ impl World {
             self.store = self.store.restart(end);
             self.faults_before = self.store.injected().len();
             self.clock = Arc::new(self.clock.restarted());
-            if attempt < 3 && self.random.chance(30) {
+            if !self.scripted && attempt < 3 && self.random.chance(30) {
                 let fault = *self.random.pick(&[Fault::Crash, Fault::Crash, Fault::Device, Fault::Full]).unwrap();
                 let call = self.random.below(40);
                 self.store.inject(call, fault);

@@ -153,7 +153,7 @@ impl Stored {
 }
 
 /// Names, their contents, and how much fits.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Disk {
     pub files: BTreeMap<String, Stored>,
     pub capacity: u64,

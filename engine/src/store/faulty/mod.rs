@@ -73,7 +73,7 @@ pub enum End {
     Power,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct State {
     disk: Disk,
     /// Counts restarts; handles of an earlier process are dead.
@@ -120,6 +120,13 @@ impl FaultyStore {
         state.calls = 0;
         state.plan.clear();
         Self { state: Arc::clone(&self.state), process: state.process }
+    }
+
+    /// The same disk once more, for a process of its own: what happens to one does not happen to the other.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let state = State { crashed: false, calls: 0, plan: BTreeMap::new(), ..self.state.lock().clone() };
+        Self { process: state.process, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Plans a fault for the call that `calls` others come before (0 is the next one).

@@ -201,6 +201,15 @@ fn fault_points_name_the_method_the_call_and_the_kind_of_file() {
 }
 
 #[test]
+fn a_copy_goes_its_own_way() {
+    let store = FaultyStore::new(1);
+    store.put("state", b"old").unwrap();
+    let copy = store.copy();
+    copy.put("state", b"new").unwrap();
+    assert_eq!((store.get("state").unwrap(), copy.get("state").unwrap()), (b"old".to_vec(), b"new".to_vec()));
+}
+
+#[test]
 fn a_flipped_bit_is_read_back_without_a_word() {
     let store = FaultyStore::new(1);
     store.create("log-1", 1).unwrap().write_at(0, &[0]).unwrap();
