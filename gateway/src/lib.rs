@@ -8,7 +8,9 @@ pub mod broker;
 pub mod config;
 pub mod identity;
 pub mod listener;
+
 mod pending;
+pub mod server;
 pub mod telemetry;
 pub mod units;
 use pending::{http, kafka};
