@@ -72,7 +72,7 @@ impl Identity {
             cluster_id: self.cluster_id.clone(),
             ack_key: BASE64_URL_SAFE_NO_PAD.encode(self.ack_key),
         };
-        let unfinished = data_dir.join(format!("{FILE}.new"));
+        let unfinished = data_dir.join(format!("{FILE}.tmp"));
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         file.write_all(&serde_json::to_vec_pretty(&stored)?)?;
         file.sync_all()?;

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod broker;
+pub mod cli;
 pub mod config;
 pub mod identity;
 pub mod listener;

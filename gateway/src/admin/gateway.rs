@@ -85,7 +85,12 @@ impl Gateway {
         match self.phase() {
             Phase::Starting => Some("starting".into()),
             Phase::Draining => Some("draining".into()),
-            Phase::Ready => None,
+            Phase::Ready => {
+                self.running().filter(|running| running.broker.engine().usage().poisoned).map(|_| POISONED.into())
+            }
         }
     }
 }
+
+/// What only a restart helps against.
+const POISONED: &str = "a write or sync of the log failed: look at the disk, then restart";

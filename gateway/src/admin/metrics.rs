@@ -1,5 +1,8 @@
 //! What is shown at /metrics, gathered when it is asked for. Names that kafka_exporter made known are kept.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tidegate_engine::group::GroupInfo;
 use tidegate_engine::{Engine, PartitionId, Topic};
 
@@ -26,9 +29,62 @@ pub fn collect(gateway: &Gateway) -> Vec<Family> {
 
 fn collect_running(running: &Running, shown: usize) -> Vec<Family> {
     let engine = running.broker.engine();
-    let mut families = Topics::collect(engine, shown).families();
+    let mut families = engine_families(engine);
+    families.extend(Topics::collect(engine, shown).families());
     families.extend(Groups::collect(engine, shown).families());
     families
+}
+
+fn engine_families(engine: &Engine) -> Vec<Family> {
+    let usage = engine.usage();
+    let counters = engine.counters();
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    vec![
+        Family::gauge("tidegate_topics", "Topics", usage.topics),
+        Family::gauge("tidegate_partitions", "Partitions of all topics", usage.partitions),
+        Family::gauge("tidegate_groups", "Groups", usage.groups),
+        Family::gauge("tidegate_leases", "Records leased and not yet settled, over all groups", usage.leases),
+        Family::gauge("tidegate_dedupe_keys", "Idempotency keys remembered", usage.dedupe_keys),
+        Family::gauge("tidegate_scheduled", "Records waiting for their delivery time", usage.scheduled),
+        Family::gauge("tidegate_segments", "Segments of the log", usage.segments),
+        Family::gauge("tidegate_tail_cache_bytes", "Recently written batches in memory", usage.tail_cache_bytes),
+        Family::gauge("tidegate_pending_bytes", "Appended and not yet written", usage.pending_bytes),
+        Family::gauge(
+            "tidegate_disk_full",
+            "1 while publishing is refused for want of disk space",
+            usize::from(usage.disk_full),
+        ),
+        Family::gauge("tidegate_poisoned", "1 after a write or sync failed: restart", usize::from(usage.poisoned)),
+        Family::counter(
+            "tidegate_log_written_bytes",
+            "Written to the log, framing included",
+            count(&counters.written_bytes),
+        ),
+        Family::counter("tidegate_log_commits", "Group commits", count(&counters.blocks)),
+        Family::counter("tidegate_log_syncs", "Syncs of the log", count(&counters.syncs)),
+        Family::counter(
+            "tidegate_log_read_bytes",
+            "Read from segment files, not from memory",
+            count(&counters.read_bytes),
+        ),
+        Family::counter("tidegate_snapshots", "Snapshots written", count(&counters.snapshots)),
+        Family::counter(
+            "tidegate_segments_deleted",
+            "Segments deleted, nothing in them lived",
+            count(&counters.segments_deleted),
+        ),
+        Family::counter(
+            "tidegate_rewritten_bytes",
+            "Copied by reclaim and compaction",
+            count(&counters.rewritten_bytes),
+        ),
+        Family::counter("tidegate_dead_lettered", "Records dead-lettered", count(&counters.dead_lettered)),
+        Family::counter(
+            "tidegate_corrupt_reads",
+            "Reads that met data which does not check",
+            count(&counters.corrupt_reads),
+        ),
+    ]
 }
 
 fn topic_labels(topic: &Topic) -> Labels {
@@ -43,7 +99,6 @@ fn partition_labels(topic: &Topic, index: usize) -> Labels {
 
 #[derive(Default)]
 struct Topics {
-    topics: usize,
     partitions: usize,
     stored_bytes: u64,
     omitted: usize,
@@ -57,7 +112,6 @@ impl Topics {
     fn collect(engine: &Engine, shown: usize) -> Self {
         let mut found = Self::default();
         for topic in engine.topics() {
-            found.topics += 1;
             found.partitions += topic.partitions.len();
             let show = found.partitions <= shown;
             found.omitted += if show { 0 } else { topic.partitions.len() };
@@ -86,8 +140,6 @@ impl Topics {
     fn families(self) -> Vec<Family> {
         vec![
             Family::gauge("kafka_brokers", "Nodes", 1_usize),
-            Family::gauge("tidegate_topics", "Topics", self.topics),
-            Family::gauge("tidegate_partitions", "Partitions of all topics", self.partitions),
             Family::gauge("tidegate_stored_bytes", "Bytes of records kept in all partitions", self.stored_bytes),
             Family::gauge(
                 "tidegate_metrics_omitted_partitions",
@@ -104,9 +156,7 @@ impl Topics {
 
 #[derive(Default)]
 struct Groups {
-    groups: usize,
     lag: u64,
-    in_flight: usize,
     delayed: usize,
     omitted: usize,
     offsets: Vec<(Labels, f64)>,
@@ -120,7 +170,7 @@ struct Groups {
 impl Groups {
     fn collect(engine: &Engine, shown: usize) -> Self {
         let mut found = Self::default();
-        let mut names = std::collections::HashMap::new();
+        let mut names = HashMap::new();
         for topic in engine.topics() {
             names.extend(topic.partitions.iter().enumerate().map(|(index, id)| (*id, partition_labels(&topic, index))));
         }
@@ -130,18 +180,10 @@ impl Groups {
         found
     }
 
-    fn add_group(
-        &mut self,
-        engine: &Engine,
-        group: &GroupInfo,
-        names: &std::collections::HashMap<PartitionId, Labels>,
-        shown: usize,
-    ) {
+    fn add_group(&mut self, engine: &Engine, group: &GroupInfo, names: &HashMap<PartitionId, Labels>, shown: usize) {
         let lags = engine.lag(&group.name).unwrap_or_default();
         let sum: u64 = lags.iter().map(|lag| lag.messages).sum();
-        self.groups += 1;
         self.lag += sum;
-        self.in_flight += group.in_flight;
         self.delayed += group.delayed;
         if self.lags.len() + lags.len() > shown {
             self.omitted += 1;
@@ -170,9 +212,7 @@ impl Groups {
 
     fn families(self) -> Vec<Family> {
         vec![
-            Family::gauge("tidegate_groups", "Groups", self.groups),
             Family::gauge("tidegate_lag", "Records that groups have still to consume, over all groups", self.lag),
-            Family::gauge("tidegate_leases", "Records leased and not yet settled, over all groups", self.in_flight),
             Family::gauge("tidegate_delayed", "Records waiting for a retry delay, over all groups", self.delayed),
             Family::gauge(
                 "tidegate_metrics_omitted_groups",

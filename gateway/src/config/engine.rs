@@ -58,6 +58,8 @@ pub struct EngineSettings {
     #[serde(with = "units::size")]
     #[schemars(with = "String")]
     reclaim_bytes_per_second: u64,
+    /// The most keys one compaction of a partition holds in memory, about 50 bytes each.
+    max_compaction_keys: usize,
     /// A segment is rewritten when less than this share of it, in percent, is alive.
     reclaim_live_percent: u8,
 }

@@ -4,6 +4,7 @@ mod error;
 mod reload;
 mod welcome;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -44,6 +45,19 @@ pub struct Addresses {
     pub kafka: Option<SocketAddr>,
     /// Administration.
     pub admin: Option<SocketAddr>,
+}
+
+impl fmt::Display for Addresses {
+    /// One line for programs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("READY")?;
+        for (name, address) in [("http", self.http), ("kafka", self.kafka), ("admin", self.admin)] {
+            if let Some(address) = address {
+                write!(f, " {name}={address}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Sockets, bound before anything is opened: a taken port is known at once and nobody is turned away meanwhile.
