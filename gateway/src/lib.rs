@@ -3,5 +3,15 @@
 //! A listener (`kafka`, `http`) speaks a wire protocol and nothing else; it asks the [`broker`], in no protocol's words,
 //! to publish, read, consume and manage; the broker checks the principal and asks the engine.
 
+pub mod admin;
 pub mod broker;
+pub mod cli;
+pub mod config;
+pub mod identity;
 pub mod listener;
+
+mod pending;
+pub mod server;
+pub mod telemetry;
+pub mod units;
+use pending::{http, kafka};

@@ -9,6 +9,7 @@ mod topics;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tidegate_engine::{
     Appended, Appends, Atomic, Commit, Engine, PartitionId, PartitionInfo, Read, TimedOffset, Topic, TopicConfig,
     Watch, Write,
@@ -23,7 +24,7 @@ pub use properties::property;
 #[derive(Clone)]
 pub struct Broker {
     engine: Engine,
-    settings: Arc<Settings>,
+    settings: Arc<ArcSwap<Settings>>,
     partitioner: Arc<Partitioner>,
 }
 
@@ -42,13 +43,18 @@ impl Broker {
     /// A broker in front of `engine`.
     #[must_use]
     pub fn new(engine: Engine, settings: Settings) -> Self {
-        Self { engine, settings: Arc::new(settings), partitioner: Arc::default() }
+        Self { engine, settings: Arc::new(ArcSwap::from_pointee(settings)), partitioner: Arc::default() }
     }
 
-    /// The settings it was made with.
+    /// The settings in effect.
     #[must_use]
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// Puts other settings into effect, for what is created from now on.
+    pub fn set_settings(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
     }
 
     /// Checks that the principal may do this.

@@ -38,7 +38,7 @@ impl Broker {
     ) -> Result<Arc<Topic>> {
         self.authorize(principal, Action::Configure, Resource::Topic(name))?;
         let name = TopicName::new(principal.namespace(), name)?;
-        let partitions = partitions.unwrap_or_else(|| self.settings.partitions.max(1));
+        let partitions = partitions.unwrap_or_else(|| self.settings().partitions.max(1));
         let (topic, commit) = self.engine.create_topic(name, partitions, config)?;
         commit.wait().await?;
         Ok(topic)
@@ -85,11 +85,12 @@ impl Broker {
         if let Some(topic) = self.engine.topic(principal.namespace(), name) {
             return Ok(topic);
         }
-        if !self.settings.auto_create_topics {
+        let settings = self.settings();
+        if !settings.auto_create_topics {
             return self.find_topic(principal, name);
         }
         let key = TopicName::new(principal.namespace(), name)?;
-        match self.engine.create_topic(key, self.settings.partitions.max(1), self.settings.topic.clone()) {
+        match self.engine.create_topic(key, settings.partitions.max(1), settings.topic.clone()) {
             Ok((topic, commit)) => {
                 commit.wait().await?;
                 Ok(topic)

@@ -1,0 +1,122 @@
+//! The gateway's HTTP API as its own commands use it.
+
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Error;
+use super::arguments::ServerOption;
+use crate::telemetry::printable;
+
+/// How long connecting may take. Requests themselves may wait for messages, and are bounded by the gateway.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection to one gateway.
+pub struct Client {
+    base: Url,
+    http: reqwest::Client,
+}
+
+/// RFC 9457, as much of it as is shown.
+#[derive(Debug, Deserialize)]
+struct Problem {
+    title: Option<String>,
+    detail: Option<String>,
+    code: Option<String>,
+}
+
+impl Client {
+    pub fn new(server: &ServerOption) -> Result<Self, Error> {
+        let base: Url = server.server.parse().map_err(|error| {
+            Error::failed(format!("--server '{}' is not a URL ({error}): write http://HOST:PORT", server.server))
+        })?;
+        if base.scheme() != "http" || base.cannot_be_a_base() {
+            return Err(Error::failed(format!(
+                "--server '{base}': write http://HOST:PORT, this version speaks no TLS"
+            )));
+        }
+        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).build();
+        Ok(Self { base, http: http.map_err(|error| Error::failed(error.to_string()))? })
+    }
+
+    /// A request to `/v1/` and these segments, each of them encoded: names may hold anything.
+    pub fn request(&self, method: Method, segments: &[&str]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push("v1").extend(segments);
+        }
+        self.http.request(method, url)
+    }
+
+    /// Sends it; any answer but success is an error.
+    pub async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
+    }
+
+    /// Sends it; the JSON that comes back, null when nothing does.
+    pub async fn json(&self, request: RequestBuilder) -> Result<Value, Error> {
+        let response = self.send(request).await?;
+        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&body).map_err(|error| {
+            Error::failed(format!("{} does not answer as Tidegate's HTTP API: {error}. Check --server", self.base))
+        })
+    }
+
+    /// The gateway is not there, or went away.
+    pub fn unreachable(&self, error: &reqwest::Error) -> Error {
+        let mut reason: &dyn std::error::Error = error;
+        while let Some(source) = reason.source() {
+            reason = source;
+        }
+        Error::unavailable(format!(
+            "cannot reach the gateway at {}: {reason}. Start it with: tidegate serve, or name it with --server or TIDEGATE_SERVER",
+            self.base
+        ))
+    }
+}
+
+async fn refusal(response: Response) -> Error {
+    let status = response.status();
+    let body = response.bytes().await.unwrap_or_default();
+    let told = match serde_json::from_slice::<Problem>(&body) {
+        Ok(problem) => problem.detail.or(problem.title).or(problem.code).unwrap_or_else(|| status.to_string()),
+        Err(_) => status.to_string(),
+    };
+    let told = printable(&told);
+    match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Error::unavailable(told + " (try again)"),
+        status if status.is_client_error() => Error::refused(told),
+        _ => Error::failed(told),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn url(server: &str, segments: &[&str]) -> String {
+        let client = Client::new(&ServerOption { server: server.into() }).unwrap();
+        client.request(Method::GET, segments).build().unwrap().url().to_string()
+    }
+
+    #[test]
+    fn names_are_encoded_into_one_segment() {
+        assert_eq!(url("http://h:1", &["topics", "a/b ?#%ü"]), "http://h:1/v1/topics/a%2Fb%20%3F%23%25%C3%BC");
+        assert_eq!(url("http://h:1/base/", &["topics"]), "http://h:1/base/v1/topics");
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused_with_an_example() {
+        for server in ["localhost:8080", "https://h", "nothing"] {
+            let error = Client::new(&ServerOption { server: server.into() }).err().unwrap();
+            assert!(error.message.contains("http://HOST:PORT"), "{error}");
+        }
+    }
+}

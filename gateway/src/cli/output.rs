@@ -1,0 +1,51 @@
+//! Tables for people.
+
+use std::io::{self, Write};
+
+use super::Error;
+use crate::telemetry::printable;
+
+/// Writes to standard output.
+pub fn print(text: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Columns as wide as their widest cell, numbers to the right. Names may come from anybody: nothing in a cell commands
+/// the terminal.
+#[must_use]
+pub fn table(titles: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([titles[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..titles.len()).map(width).collect();
+    let numeric: Vec<bool> = (0..titles.len()).map(|column| rows.iter().all(|row| is_number(&row[column]))).collect();
+    let line = |cells: Vec<&str>| {
+        let padded = cells.iter().enumerate().map(|(column, cell)| match numeric[column] && !rows.is_empty() {
+            true => format!("{cell:>width$}", width = widths[column]),
+            false => format!("{cell:<width$}", width = widths[column]),
+        });
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    let head = line(titles.to_vec());
+    rows.iter().fold(head, |text, row| text + &line(row.iter().map(String::as_str).collect()))
+}
+
+fn is_number(cell: &str) -> bool {
+    cell == "-" || cell.starts_with(|c: char| c.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_numbers_stand_right() {
+        let rows = [vec!["orders".into(), "12".into()], vec!["a\u{1b}[2J".into(), "-".into()]];
+        let expected = "TOPIC          PARTITIONS\norders                 12\na\\u{1b}[2J              -\n";
+        assert_eq!(table(&["TOPIC", "PARTITIONS"], &rows), expected);
+    }
+}

@@ -1,0 +1,72 @@
+//! What types cannot say: ranges, and what does not go together.
+
+use std::collections::BTreeMap;
+
+use tracing_subscriber::EnvFilter;
+
+use super::Config;
+use super::listeners::ABSENT;
+
+/// A setting's path and what is wrong with it.
+pub type Complaint = (String, String);
+
+/// Everything wrong with a configuration that could be read.
+pub fn check(config: &Config, insecure: bool) -> Vec<Complaint> {
+    let mut complaints = Vec::new();
+    listeners(config, insecure, &mut complaints);
+    ranges(config, &mut complaints);
+    if let Err(error) = EnvFilter::builder().parse(&config.log.level) {
+        complaints.push(("log.level".into(), format!("{error}: write error, warn, info, debug, trace or off")));
+    }
+    complaints
+}
+
+fn listeners(config: &Config, insecure: bool, complaints: &mut Vec<Complaint>) {
+    let mut taken = BTreeMap::new();
+    for (name, listen) in config.listeners.addresses() {
+        let Some(address) = listen.address() else { continue };
+        let mut complain = |message| complaints.push((format!("listeners.{name}.listen"), message));
+        if ABSENT.contains(&name) {
+            complain(format!("this version has no {name} listener: leave it out, or write off"));
+        } else if !insecure && !address.ip().is_loopback() {
+            complain(format!(
+                "{address} can be reached from other machines, and this version cannot authenticate clients: \
+                 use a loopback address, or start with --insecure to let everybody in"
+            ));
+        }
+        if address.port() != 0
+            && let Some(other) = taken.insert(address, name)
+        {
+            complain(format!("{address} is taken by listeners.{other} already: choose another port"));
+        }
+    }
+}
+
+fn ranges(config: &Config, complaints: &mut Vec<Complaint>) {
+    let engine = &config.engine;
+    let topic = &config.defaults.topic;
+    let mut require = |holds: bool, setting: &str, message: &str| {
+        if !holds {
+            complaints.push((setting.into(), message.into()));
+        }
+    };
+    require(topic.partitions >= 1, "defaults.topic.partitions", "a topic has at least 1 partition");
+    require(
+        topic.partitions as usize <= engine.max_partitions,
+        "defaults.topic.partitions",
+        "this is more than engine.max_partitions",
+    );
+    require(engine.reclaim_live_percent <= 100, "engine.reclaim_live_percent", "a percentage is 0 to 100");
+    require(!engine.maintenance_interval.is_zero(), "engine.maintenance_interval", "it must be longer than 0");
+    require(!config.reload_interval.is_zero(), "reload_interval", "it must be longer than 0");
+    require(
+        engine.segment_bytes >= u64::from(topic.max_message_bytes),
+        "engine.segment_bytes",
+        "a segment must hold the largest batch, defaults.topic.max_message_bytes",
+    );
+    require(
+        engine.pending_bytes >= topic.max_message_bytes as usize,
+        "engine.pending_bytes",
+        "it must hold the largest batch, defaults.topic.max_message_bytes",
+    );
+}
