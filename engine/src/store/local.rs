@@ -29,7 +29,8 @@ impl LocalStore {
     /// # Errors
     /// [`Error::Locked`] when another process has it, [`Error::Io`] when it cannot be made, written or listed.
     pub fn open(directory: &Path) -> Result<Self> {
-        let failed = |error: &io::Error| Error::io(format!("opening the data directory {}", directory.display()), error);
+        let failed =
+            |error: &io::Error| Error::io(format!("opening the data directory {}", directory.display()), error);
         fs::create_dir_all(directory).map_err(|e| failed(&e))?;
         let lock = OpenOptions::new()
             .create(true)
@@ -91,7 +92,8 @@ impl Store for LocalStore {
     fn create(&self, name: &str, capacity: u64) -> io::Result<Arc<dyn LogFile>> {
         let path = self.path(name);
         let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path)?;
-        if let Err(error) = reserve(&file, capacity).and_then(|()| file.sync_all()).and_then(|()| self.sync_directory()) {
+        if let Err(error) = reserve(&file, capacity).and_then(|()| file.sync_all()).and_then(|()| self.sync_directory())
+        {
             drop(file);
             let _ = fs::remove_file(&path);
             return Err(error);
@@ -106,7 +108,8 @@ impl Store for LocalStore {
 
     fn put(&self, name: &str, contents: &[u8]) -> io::Result<()> {
         let unfinished = self.path(&format!("{name}{UNFINISHED}"));
-        let written = Self::write_unfinished(&unfinished, contents).and_then(|()| fs::rename(&unfinished, self.path(name)));
+        let written =
+            Self::write_unfinished(&unfinished, contents).and_then(|()| fs::rename(&unfinished, self.path(name)));
         if let Err(error) = written {
             let _ = fs::remove_file(&unfinished);
             return Err(error);
