@@ -167,8 +167,10 @@ impl Batch {
         let mut body = BytesMut::new();
         body.put_i16(self.attributes);
         body.put_i32(self.last_offset_delta);
-        body.put_i64(1_000); // base timestamp
-        body.put_i64(1_000); // max timestamp
+        let now = std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970").as_millis();
+        let now = i64::try_from(now).expect("a time");
+        body.put_i64(now); // base timestamp
+        body.put_i64(now); // max timestamp
         body.put_i64(-1); // producer id
         body.put_i16(-1);
         body.put_i32(-1);
@@ -186,20 +188,25 @@ impl Batch {
     }
 }
 
-/// One record without key and headers.
+/// One record without key and headers, the first of its batch.
 #[must_use]
 pub fn record(value: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    put_record(&mut whole, 0, value);
+    whole
+}
+
+/// Adds a record without key and headers.
+pub fn put_record(to: &mut Vec<u8>, offset_delta: i64, value: &[u8]) {
     let mut body = vec![0];
     varint(&mut body, 0); // timestamp delta
-    varint(&mut body, 0); // offset delta
+    varint(&mut body, offset_delta);
     varint(&mut body, -1); // no key
     varint(&mut body, i64::try_from(value.len()).expect("a length"));
     body.extend_from_slice(value);
     varint(&mut body, 0); // headers
-    let mut whole = Vec::new();
-    varint(&mut whole, i64::try_from(body.len()).expect("a length"));
-    whole.extend_from_slice(&body);
-    whole
+    varint(to, i64::try_from(body.len()).expect("a length"));
+    to.extend_from_slice(&body);
 }
 
 /// A zigzag varint, as records use.

@@ -199,12 +199,13 @@ public class Clients {
     static void offsetsByTime() throws Exception {
         TopicPartition partition = new TopicPartition("java-times", 0);
         try (var sender = producer(Map.of()); var reader = consumer(Map.of())) {
-            for (long stamp : List.of(1_000L, 3_000L, 2_000L)) send(sender, "java-times", 0, stamp, "" + stamp);
+            long base = System.currentTimeMillis() - 10_000; // retention by time would remove older ones
+            for (long stamp : List.of(1_000L, 3_000L, 2_000L)) send(sender, "java-times", 0, base + stamp, "" + stamp);
             equal(reader.beginningOffsets(List.of(partition)).get(partition), 0L, "beginning");
             equal(reader.endOffsets(List.of(partition)).get(partition), 3L, "end");
-            OffsetAndTimestamp found = reader.offsetsForTimes(Map.of(partition, 1_500L)).get(partition);
-            equal(List.of(found.offset(), found.timestamp()), List.of(1L, 3_000L), "first at or after 1500");
-            equal(reader.offsetsForTimes(Map.of(partition, 9_000L)).get(partition), null, "after the last");
+            OffsetAndTimestamp found = reader.offsetsForTimes(Map.of(partition, base + 1_500)).get(partition);
+            equal(List.of(found.offset(), found.timestamp()), List.of(1L, base + 3_000), "first at or after 1.5 s");
+            equal(reader.offsetsForTimes(Map.of(partition, base + 9_000)).get(partition), null, "after the last");
         }
         equal(admin.listOffsets(Map.of(partition, OffsetSpec.maxTimestamp())).partitionResult(partition).get().offset(), 1L, "largest timestamp");
     }

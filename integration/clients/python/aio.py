@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
@@ -93,15 +94,16 @@ async def big_message():
 
 async def offsets_by_time():
     sender = await producer()
-    for stamp in (1_000, 2_000, 3_000):
+    base = int(time.time() * 1000) - 10_000  # retention by time would remove older ones
+    for stamp in (base + 1_000, base + 2_000, base + 3_000):
         await sender.send_and_wait("aiokafka-times", str(stamp).encode(), partition=0, timestamp_ms=stamp)
     await sender.stop()
     partition = TopicPartition("aiokafka-times", 0)
     reader = await consumer()
     equal(await reader.beginning_offsets([partition]), {partition: 0}, "beginning")
     equal(await reader.end_offsets([partition]), {partition: 3}, "end")
-    found = (await reader.offsets_for_times({partition: 1_500}))[partition]
-    equal((found.offset, found.timestamp), (1, 2_000), "first at or after 1500")
+    found = (await reader.offsets_for_times({partition: base + 1_500}))[partition]
+    equal((found.offset, found.timestamp), (1, base + 2_000), "first at or after 1.5 s")
     await reader.stop()
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka import TopicCollection
@@ -115,13 +116,14 @@ def many_small():
 def offsets_by_time():
     create("confluent-times", 1)
     sender = producer()
-    for stamp in (1_000, 2_000, 3_000):
+    base = int(time.time() * 1000) - 10_000  # retention by time would remove older ones
+    for stamp in (base + 1_000, base + 2_000, base + 3_000):
         sender.produce("confluent-times", str(stamp), partition=0, timestamp=stamp)
         equal(sender.flush(30), 0, "unsent")
     reader = consumer("unused")
     equal(reader.get_watermark_offsets(TopicPartition("confluent-times", 0), 10), (0, 3), "watermarks")
-    found = reader.offsets_for_times([TopicPartition("confluent-times", 0, 1_500)], 10)
-    equal(found[0].offset, 1, "first at or after 1500")
+    found = reader.offsets_for_times([TopicPartition("confluent-times", 0, base + 1_500)], 10)
+    equal(found[0].offset, 1, "first at or after 1.5 s")
     reader.close()
     spec = {TopicPartition("confluent-times", 0): OffsetSpec.max_timestamp()}
     equal([r.offset for r in done(admin.list_offsets(spec)).values()], [2], "largest timestamp")

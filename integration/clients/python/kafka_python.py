@@ -87,16 +87,17 @@ def big_message():
 
 def offsets_by_time():
     sender = producer()
-    for stamp in (1_000, 2_000, 3_000):
+    base = int(time.time() * 1000) - 10_000  # retention by time would remove older ones
+    for stamp in (base + 1_000, base + 2_000, base + 3_000):
         sender.send("kafka-python-times", str(stamp).encode(), partition=0, timestamp_ms=stamp).get(30)
     sender.close()
     partition = TopicPartition("kafka-python-times", 0)
     reader = consumer()
     equal(reader.beginning_offsets([partition])[partition], 0, "beginning")
     equal(reader.end_offsets([partition])[partition], 3, "end")
-    found = reader.offsets_for_times({partition: 1_500})[partition]
-    equal((found.offset, found.timestamp), (1, 2_000), "first at or after 1500")
-    equal(reader.offsets_for_times({partition: 9_000})[partition], None, "after the last")
+    found = reader.offsets_for_times({partition: base + 1_500})[partition]
+    equal((found.offset, found.timestamp), (1, base + 2_000), "first at or after 1.5 s")
+    equal(reader.offsets_for_times({partition: base + 9_000})[partition], None, "after the last")
     reader.close()
 
 
