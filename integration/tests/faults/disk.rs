@@ -1,0 +1,66 @@
+//! The disk is full; then it is not.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use tidegate_integration::load::{self, Load};
+use tidegate_integration::{Setup, http, place};
+
+use crate::crash::once;
+use crate::mount::Mount;
+
+fn write_zeroes(path: &Path, mib: usize) {
+    let mut file = File::create(path).unwrap();
+    for _ in 0..mib {
+        file.write_all(&[1; 1 << 20]).unwrap();
+    }
+    file.sync_all().unwrap();
+}
+
+#[test]
+fn disk_full_and_recovered() {
+    let disk = match Mount::new(64) {
+        Ok(disk) => disk,
+        Err(why) => return place::skip("disk_full_and_recovered", &why),
+    };
+    let ballast = disk.path().join("ballast");
+    write_zeroes(&ballast, 32);
+    let setup = Setup::default().data(disk.path().join("data")).set("engine.segment_bytes", "1MiB");
+    let mut gateway = setup.expect_error("disk").expect_error("space").start();
+    drop(Load::new(&gateway, "before", 1));
+    load::fill(&gateway, "before", 2);
+
+    let mut load = Load::new(&gateway, "load", 3);
+    load.kafka_producer("idempotent", 3, true);
+    load.kafka_producer("plain", 3, false);
+    load.tail();
+    let refusal = loop {
+        let body = [b'x'; 100_000];
+        let answer = http::send(gateway.http, "POST", "/v1/topics/before/messages", "text/plain", &body).unwrap();
+        if answer.status >= 400 {
+            break answer;
+        }
+    };
+    assert!(refusal.status >= 500 && refusal.body.contains("disk is full"), "{refusal:?}");
+    let acknowledged = load.acknowledged();
+    assert!(gateway.is_running());
+    let read = http::get(gateway.http, "/v1/topics/before/messages?partition=0&offset=0&limit=1").unwrap();
+    assert_eq!(read.status, 200, "reading goes on: {read:?}");
+
+    fs::remove_file(&ballast).unwrap();
+    load.wait_acknowledged(acknowledged + 2_000);
+    let history = load.finish();
+    place::report(&format!(
+        "disk full at {acknowledged} acknowledged; {} in the end, {} stored, without a restart",
+        history.acked.len(),
+        history.finally.len()
+    ));
+    history.check(once);
+    gateway.restart();
+    let sorted = |mut stored: Vec<_>| {
+        stored.sort();
+        stored
+    };
+    assert!(sorted(load::read(&gateway, "load")) == sorted(history.finally), "after a kill -9 other than before it");
+}
