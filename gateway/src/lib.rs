@@ -5,3 +5,4 @@
 
 pub mod broker;
 pub mod listener;
+pub mod units;
