@@ -354,7 +354,7 @@ fn start_by_bytes(partition: &crate::partition::Partition, limit: u64) -> u64 {
 
 fn check_config(config: &EngineConfig) -> Result<()> {
     let checks = [
-        (config.segment_bytes >= 16 << 10, "segment_bytes must be at least 16 KiB"),
+        (config.segment_bytes >= 4 << 10, "segment_bytes must be at least 4 KiB"),
         (config.pending_bytes >= 1 << 10, "pending_bytes must be at least 1 KiB"),
         (config.reclaim_live_percent <= 95, "reclaim_live_percent must be at most 95"),
         (!config.maintenance_interval.is_zero(), "maintenance_interval must not be zero"),
