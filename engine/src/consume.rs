@@ -1,51 +1,617 @@
-//! stub
-use crate::group::*;
-use crate::shard::Shard;
-use crate::*;
+//! Groups at work: finding records for a consumer, reading them outside the lock, writing what settlement comes to.
+//! What a group decides is in `group/`; here it meets the log. The call sequence is explained in `group/state.rs`.
+
 use std::sync::Arc;
-pub(crate) async fn lease(_: &Engine, _: &Arc<Shard>, _: &GroupName, _: LeaseRequest) -> Result<Vec<Delivery>> {
-    Ok(vec![])
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::batch::{Batch, Header, Record};
+use crate::counters::Counters;
+use crate::group::{
+    Bounds, ConsumerId, DeadLetter, Death, Delivery, Grant, Group, GroupConfig, GroupRecord, LeaseId, LeaseRequest,
+    Next, Offer, OffsetCommit, Outcome, PartitionLag, Settlement, Start, key_hash,
+};
+use crate::log::Entry;
+use crate::record::StateRecord;
+use crate::shard::{Inner, Shard};
+use crate::{
+    Appended, Atomic, Commit, Durability, Engine, Error, GroupName, PartitionId, Result, TopicName, Write, headers,
+};
+
+/// One read for a consumer brings at most about so much.
+const READ_BYTES: usize = 256 << 10;
+/// How often one call asks anew when other consumers, retention or a seek change the group meanwhile.
+const MAX_ROUNDS: usize = 1000;
+
+/// What a lease call has gathered.
+struct Gathered {
+    deliveries: Vec<Delivery>,
+    bytes: usize,
+    request: LeaseRequest,
 }
+
+impl Gathered {
+    fn has_credit(&self) -> bool {
+        self.deliveries.len() < self.request.max_messages
+            && (self.bytes < self.request.max_bytes || self.deliveries.is_empty())
+    }
+}
+
+/// Leases records to a consumer, as many as there are up to what it asks for.
+pub(crate) async fn lease(
+    engine: &Engine,
+    shard: &Arc<Shard>,
+    name: &GroupName,
+    request: LeaseRequest,
+) -> Result<Vec<Delivery>> {
+    let mut gathered = Gathered { deliveries: Vec::new(), bytes: 0, request };
+    for _ in 0..MAX_ROUNDS {
+        if !gathered.has_credit() {
+            break;
+        }
+        let round = match shard.next_for(name) {
+            Ok(None) => break,
+            Ok(Some(Next::Start(partition))) => start(engine, shard, name, partition).await,
+            Ok(Some(Next::Read { partition, offset })) => {
+                hand_out(engine, shard, name, partition, offset, &mut gathered).await
+            }
+            Err(error) => Err(error),
+        };
+        match round {
+            // What was leased already must reach its consumer; the error will be met again by the next call.
+            Err(error) if gathered.deliveries.is_empty() => return Err(error),
+            Err(_) => break,
+            Ok(()) => {}
+        }
+    }
+    Ok(gathered.deliveries)
+}
+
+/// Begins a partition where the group's settings say.
+async fn start(engine: &Engine, shard: &Shard, name: &GroupName, partition: PartitionId) -> Result<()> {
+    let (start, info) = {
+        let inner = shard.lock();
+        (inner.state.group(name)?.config().start, engine_bounds(&inner, partition)?)
+    };
+    let offset = match start {
+        Start::Timestamp(timestamp_ms) => {
+            engine.offset_for_time(partition, timestamp_ms).await?.map_or(info.high_watermark, |found| found.offset)
+        }
+        // Partitions there were when the group was created have been started already.
+        Start::Earliest | Start::Latest => info.log_start,
+    };
+    let record = StateRecord::Group { name: name.clone(), record: Group::start(partition, offset) };
+    shard.change_all(&mut shard.lock(), vec![record], Durability::Memory).map(drop)
+}
+
+/// Reads from `offset` on and leases what may be leased.
+async fn hand_out(
+    engine: &Engine,
+    shard: &Shard,
+    name: &GroupName,
+    partition: PartitionId,
+    offset: u64,
+    gathered: &mut Gathered,
+) -> Result<()> {
+    let max_bytes = gathered.request.max_bytes.saturating_sub(gathered.bytes).clamp(1, READ_BYTES);
+    let wanted = gathered.request.max_messages - gathered.deliveries.len();
+    let decoded = match shard.decoded(partition, offset) {
+        Some(cached) => vec![cached],
+        None => {
+            let read = match engine.read(partition, offset, max_bytes).await {
+                // Retention or a deletion was faster; the next round sees the new bounds.
+                Err(Error::OffsetOutOfRange { .. } | Error::UnknownPartition) => return Ok(()),
+                read => read?,
+            };
+            shard.decode(partition, offset, read.batches, wanted)?
+        }
+    };
+    let mut inner = shard.lock();
+    let dead = shard.walk(&mut inner, name, partition, offset, &decoded, gathered)?;
+    shard.keep_skipped(&mut inner, name);
+    shard.queue_dead_letters(&mut inner, name, dead);
+    Ok(())
+}
+
+/// A batch's records, and the offsets it stands for.
+pub(crate) struct Decoded {
+    base_offset: u64,
+    end: u64,
+    bytes: usize,
+    records: Vec<Record>,
+}
+
 impl Shard {
-    pub fn create_group(&self, name: GroupName, config: GroupConfig) -> Result<Commit> {
-        self.change(crate::record::StateRecord::GroupSet { name, config })
+    fn next_for(&self, name: &GroupName) -> Result<Option<Next>> {
+        let now_ms = self.environment.clock.now_ms();
+        let mut inner = self.lock();
+        if inner.leases >= self.config.max_leases {
+            inner.leases = inner.state.groups.values().map(Group::in_flight).sum();
+            if inner.leases >= self.config.max_leases {
+                return Err(Error::LimitReached { setting: "max_leases", limit: self.config.max_leases });
+            }
+        }
+        let ids = inner.state.group_partitions(inner.state.group(name)?);
+        let bounds: Vec<Bounds> = ids.into_iter().filter_map(|id| engine_bounds(&inner, id).ok()).collect();
+        inner.state.group_mut(name)?.next(&bounds, now_ms)
     }
-    pub fn alter_group(&self, name: &GroupName, config: GroupConfig) -> Result<Commit> {
-        self.create_group(name.clone(), config)
+
+    /// The batch around `offset` if it was decoded a moment ago: consumers with little credit come back for its rest.
+    fn decoded(&self, partition: PartitionId, offset: u64) -> Option<Arc<Decoded>> {
+        let cache = self.decoded.lock();
+        cache.get(&partition).filter(|batch| (batch.base_offset..batch.end).contains(&offset)).map(Arc::clone)
     }
-    pub fn delete_group(&self, name: &GroupName) -> Result<Commit> {
-        self.change(crate::record::StateRecord::GroupDeleted(name.clone()))
+
+    /// Decodes batches until they hold `wanted` records from `offset` on.
+    fn decode(
+        &self,
+        partition: PartitionId,
+        offset: u64,
+        runs: Vec<Bytes>,
+        wanted: usize,
+    ) -> Result<Vec<Arc<Decoded>>> {
+        let mut decoded = Vec::new();
+        let mut found = 0;
+        for mut run in runs {
+            while !run.is_empty() && found < wanted {
+                let batch = Batch::split_from(&mut run)?;
+                let base_offset = batch.header.base_offset;
+                let records = if batch.header.is_control() {
+                    Vec::new()
+                } else {
+                    batch.records(base_offset, self.config.max_decompressed_bytes)?
+                };
+                found += records.iter().filter(|record| record.offset >= offset).count();
+                let end = base_offset + u64::from(batch.header.last_offset_delta) + 1;
+                decoded.push(Arc::new(Decoded { base_offset, end, bytes: batch.bytes.len(), records }));
+            }
+        }
+        if let Some(last) = decoded.last().filter(|last| last.records.len() > 1 && last.bytes <= READ_BYTES) {
+            let mut cache = self.decoded.lock();
+            // It is no more than a convenience: when it is full it starts afresh.
+            if cache.values().map(|batch| batch.bytes).sum::<usize>() > self.config.index_cache_bytes / 2 {
+                cache.clear();
+            }
+            cache.insert(partition, Arc::clone(last));
+        }
+        Ok(decoded)
     }
-    pub fn set_assigned(&self, _: &GroupName, _: bool) -> Result<()> {
+
+    /// Offers records to the group, upwards from `offset`.
+    fn walk(
+        &self,
+        inner: &mut Inner,
+        name: &GroupName,
+        partition: PartitionId,
+        offset: u64,
+        decoded: &[Arc<Decoded>],
+        gathered: &mut Gathered,
+    ) -> Result<Vec<DeadLetter>> {
+        let clock = &self.environment.clock;
+        let (now, now_ms) = (clock.monotonic(), clock.now_ms());
+        let Ok(Bounds { high_watermark, .. }) = engine_bounds(inner, partition) else { return Ok(Vec::new()) };
+        let (topic, partition_index) = {
+            let found = inner.state.partition(partition)?;
+            (found.topic.as_ref().map(|topic| topic.name.clone()), found.index)
+        };
+        let Some(topic) = topic else { return Ok(Vec::new()) };
+        let group = inner.state.group_mut(name)?;
+        let before = group.in_flight();
+        let lasts = gathered.request.deadline.unwrap_or(group.config().ack_deadline);
+        let deadline = now.saturating_add(lasts);
+        let deadline_ms = now_ms.saturating_add(crate::maintain::millis(lasts));
+        let mut dead = Vec::new();
+        let mut at = offset;
+        'walk: for batch in decoded {
+            for record in batch.records.iter().filter(|record| (offset..high_watermark).contains(&record.offset)) {
+                if !gathered.has_credit() {
+                    break 'walk;
+                }
+                if at < record.offset {
+                    group.skip_gap(partition, at, record.offset);
+                }
+                at = record.offset + 1;
+                let grant = Grant { consumer: gathered.request.consumer, token: self.next_token(), deadline };
+                match group.lease(&offer(partition, record), &grant, now_ms) {
+                    Outcome::Leased { attempt } => {
+                        let lease = LeaseId { partition, offset: record.offset, token: grant.token };
+                        gathered.bytes += record.size();
+                        gathered.deliveries.push(Delivery {
+                            lease,
+                            topic: topic.clone(),
+                            partition_index,
+                            record: record.clone(),
+                            attempt,
+                            deadline_ms,
+                        });
+                    }
+                    Outcome::Dead(letter) => dead.push(letter),
+                    Outcome::Skip => {}
+                    Outcome::Full | Outcome::Moved => break 'walk,
+                }
+            }
+            if at >= batch.base_offset
+                && at < batch.end.min(high_watermark)
+                && batch.records.last().is_none_or(|last| last.offset < at)
+            {
+                group.skip_gap(partition, at, batch.end);
+                at = batch.end;
+            }
+        }
+        let after = group.in_flight();
+        inner.leases = (inner.leases + after).saturating_sub(before);
+        if after > before {
+            self.wake_at(inner, deadline);
+        }
+        Ok(dead)
+    }
+
+    /// Writes down what was found not to exist. Nobody waits for it.
+    fn keep_skipped(&self, inner: &mut Inner, name: &GroupName) {
+        let Some(record) = inner.state.groups.get_mut(name).and_then(Group::take_skipped) else { return };
+        let record = StateRecord::Group { name: name.clone(), record };
+        if let Err(error) = self.change_all(inner, vec![record], Durability::Memory) {
+            tracing::debug!(%error, group = %name, "offsets without a record will be skipped again");
+        }
+    }
+
+    // ---- settling -----------------------------------------------------------------------------------------------
+
+    pub(crate) fn settle(&self, name: &GroupName, settlements: Vec<Settlement>) -> Result<(Vec<Result<()>>, Commit)> {
+        let clock = &self.environment.clock;
+        let mut inner = self.lock();
+        inner.check_writable(&[], true)?;
+        let durability = settlement_durability(&inner, &settlements);
+        let settled = inner.state.group_mut(name)?.settle(&settlements, clock.monotonic(), clock.now_ms());
+        let commit = self.keep(&mut inner, name, settled.records, durability)?;
+        self.queue_dead_letters(&mut inner, name, settled.dead_letters);
+        self.after_return(&mut inner, name);
+        Ok((settled.results, commit))
+    }
+
+    pub(crate) fn release_consumer(&self, name: &GroupName, consumer: ConsumerId) -> Result<()> {
+        let mut inner = self.lock();
+        if inner.state.group_mut(name)?.release_consumer(consumer) > 0 {
+            self.after_return(&mut inner, name);
+        }
         Ok(())
     }
-    pub fn commit_offsets(&self, _: &GroupName, _: Vec<OffsetCommit>) -> Result<Commit> {
-        Ok(Commit::ready(Ok(())))
+
+    /// Looks after leases whose deadline is over and records whose retry is due. Called by maintenance.
+    pub(crate) fn expire_leases(&self) {
+        let clock = &self.environment.clock;
+        let (now, now_ms) = (clock.monotonic(), clock.now_ms());
+        let mut inner = self.lock();
+        inner.leases = inner.state.groups.values().map(Group::in_flight).sum();
+        let expired = |group: &Group| group.next_expiry().is_some_and(|due| due <= now);
+        let retries = |group: &Group| group.next_retry().is_some_and(|due_ms| due_ms <= now_ms);
+        let due: Vec<GroupName> =
+            inner.state.groups.values().filter(|g| expired(g) || retries(g)).map(|g| g.name().clone()).collect();
+        for name in due {
+            let Ok(group) = inner.state.group_mut(&name) else { continue };
+            let settled = group.expire(now, now_ms);
+            if let Err(error) = self.keep(&mut inner, &name, settled.records, Durability::PageCache) {
+                tracing::warn!(%error, group = %name, "expired leases could not be written down");
+            }
+            self.queue_dead_letters(&mut inner, &name, settled.dead_letters);
+            inner.state.wake_group(&name);
+        }
+        let next_expiry = inner.state.groups.values().filter_map(Group::next_expiry).min();
+        let next_retry =
+            inner.state.groups.values().filter_map(Group::next_retry).filter(|due_ms| *due_ms > now_ms).min();
+        let next_retry =
+            next_retry.map(|due_ms| now + Duration::from_millis(u64::try_from(due_ms - now_ms).unwrap_or(0)));
+        if let Some(due) = next_expiry.into_iter().chain(next_retry).min() {
+            self.wake_at(&mut inner, due);
+        }
     }
-    pub fn delete_offsets(&self, _: &GroupName, _: &[PartitionId]) -> Result<Commit> {
-        Ok(Commit::ready(Ok(())))
+
+    /// Writes a group's records and applies them.
+    fn keep(
+        &self,
+        inner: &mut Inner,
+        name: &GroupName,
+        records: Vec<GroupRecord>,
+        durability: Durability,
+    ) -> Result<Commit> {
+        if records.is_empty() {
+            return Ok(Commit::ready(Ok(())));
+        }
+        let records = records.into_iter().map(|record| StateRecord::Group { name: name.clone(), record }).collect();
+        self.change_all(inner, records, durability)
     }
-    pub fn seek(&self, _: &GroupName, _: &[(PartitionId, u64)]) -> Result<Commit> {
-        Ok(Commit::ready(Ok(())))
+
+    /// Something may be leased again: those who wait are told, now or when its retry is due.
+    fn after_return(&self, inner: &mut Inner, name: &GroupName) {
+        let clock = &self.environment.clock;
+        let wait_ms = inner.state.groups.get(name).and_then(Group::next_retry).map(|due_ms| due_ms - clock.now_ms());
+        if let Some(wait_ms) = wait_ms.filter(|wait_ms| *wait_ms > 0) {
+            self.wake_at(inner, clock.monotonic() + Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)));
+        }
+        inner.state.wake_group(name);
     }
-    pub fn settle(&self, _: &GroupName, _: Vec<Settlement>) -> Result<(Vec<Result<()>>, Commit)> {
-        Ok((vec![], Commit::ready(Ok(()))))
+
+    fn next_token(&self) -> u64 {
+        self.tokens.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
     }
-    pub fn release_consumer(&self, _: &GroupName, _: ConsumerId) -> Result<()> {
+
+    // ---- dead letters -------------------------------------------------------------------------------------------
+
+    /// Dead letters are copied by maintenance, because that may have to read the disk.
+    fn queue_dead_letters(&self, inner: &mut Inner, name: &GroupName, letters: Vec<DeadLetter>) {
+        if !letters.is_empty() {
+            inner.dead_letters.extend(letters.into_iter().map(|letter| (name.clone(), letter)));
+            self.wake_at(inner, Duration::ZERO);
+        }
+    }
+
+    /// Copies records that were given up to their groups' dead-letter topics. Called by maintenance.
+    pub(crate) fn bury_dead_letters(&self) {
+        let letters = std::mem::take(&mut self.lock().dead_letters);
+        for (name, letter) in letters {
+            match self.bury(&name, &letter) {
+                Ok(()) => Counters::add(&self.counters.dead_lettered, 1),
+                // The lease expires and the record comes round again: nothing is lost.
+                Err(error) => {
+                    tracing::warn!(%error, group = %name, "a record could not be dead-lettered; it will be tried again")
+                }
+            }
+        }
+    }
+
+    fn bury(&self, name: &GroupName, letter: &DeadLetter) -> Result<()> {
+        let LeaseId { partition, offset, .. } = letter.lease;
+        let read = self.load(self.plan_read(partition, offset, 1)?)?;
+        let decoded = self.decode(partition, offset, read.batches, 1)?;
+        let record = decoded.iter().flat_map(|batch| &batch.records).find(|record| record.offset == offset);
+        let mut inner = self.lock();
+        let group = inner.state.group(name)?;
+        let Some(done) = group.dead_lettered(std::slice::from_ref(letter)) else { return Ok(()) };
+        let mut entries = Vec::new();
+        if let (Some(record), Some(topic)) = (record, group.config().dead_letter.clone()) {
+            let copy = dead_letter_copy(&inner, name, letter, record)?;
+            let target = dead_letter_partition(&inner, &topic, record)?;
+            self.append_all(&mut inner, vec![Write::new(target, copy)], &mut entries)?;
+        }
+        let done = StateRecord::Group { name: name.clone(), record: done };
+        entries.push(Entry::State(done.encode()?));
+        inner.state.apply(&done);
+        drop(self.queue(&mut inner, entries, Durability::Fsync, None));
         Ok(())
     }
-    pub fn lag(&self, _: &GroupName) -> Result<Vec<PartitionLag>> {
-        Ok(vec![])
+
+    // ---- managing -----------------------------------------------------------------------------------------------
+
+    pub(crate) fn create_group(&self, name: GroupName, config: GroupConfig) -> Result<Commit> {
+        let mut inner = self.lock();
+        if inner.state.groups.contains_key(&name) {
+            return Err(Error::GroupExists(name));
+        }
+        self.check_group(&inner, &config)?;
+        let mut records = vec![StateRecord::GroupSet { name: name.clone(), config: config.clone() }];
+        if config.start == Start::Latest {
+            for id in topic_partitions(&inner, &config)? {
+                let end = inner.state.partition(id)?.high_watermark;
+                records.push(StateRecord::Group { name: name.clone(), record: Group::start(id, end) });
+            }
+        }
+        self.change_all(&mut inner, records, Durability::Fsync)
     }
-    pub fn expire_leases(&self) {}
-    pub fn append_atomic(
+
+    pub(crate) fn alter_group(&self, name: &GroupName, config: GroupConfig) -> Result<Commit> {
+        let mut inner = self.lock();
+        inner.state.group(name)?;
+        topic_partitions(&inner, &config)?;
+        let commit =
+            self.change_all(&mut inner, vec![StateRecord::GroupSet { name: name.clone(), config }], Durability::Fsync)?;
+        inner.state.wake_group(name);
+        Ok(commit)
+    }
+
+    pub(crate) fn delete_group(&self, name: &GroupName) -> Result<Commit> {
+        let mut inner = self.lock();
+        inner.state.group(name)?.check_shared()?;
+        self.change_all(&mut inner, vec![StateRecord::GroupDeleted(name.clone())], Durability::Fsync)
+    }
+
+    pub(crate) fn set_assigned(&self, name: &GroupName, assigned: bool) -> Result<()> {
+        let mut inner = self.lock();
+        if !assigned && !inner.state.groups.contains_key(name) {
+            return Ok(());
+        }
+        self.ensure_group(&mut inner, name)?;
+        inner.state.group_mut(name)?.set_assigned(assigned)?;
+        inner.state.wake_group(name);
+        Ok(())
+    }
+
+    pub(crate) fn commit_offsets(&self, name: &GroupName, offsets: Vec<OffsetCommit>) -> Result<Commit> {
+        let mut inner = self.lock();
+        let durability = partitions_durability(&inner, offsets.iter().map(|commit| commit.partition))?;
+        self.ensure_group(&mut inner, name)?;
+        let record = inner.state.group(name)?.commit(offsets)?;
+        self.keep(&mut inner, name, vec![record], durability)
+    }
+
+    pub(crate) fn delete_offsets(&self, name: &GroupName, partitions: &[PartitionId]) -> Result<Commit> {
+        let mut inner = self.lock();
+        inner.state.group(name)?;
+        self.keep(&mut inner, name, vec![Group::delete_offsets(partitions)], Durability::Fsync)
+    }
+
+    pub(crate) fn seek(&self, name: &GroupName, positions: &[(PartitionId, u64)]) -> Result<Commit> {
+        let mut inner = self.lock();
+        for (id, offset) in positions {
+            inner.state.partition(*id)?.check_bounds(*offset)?;
+        }
+        let record = inner.state.group(name)?.seek(positions)?;
+        let commit = self.keep(&mut inner, name, vec![record], Durability::Fsync)?;
+        inner.state.wake_group(name);
+        Ok(commit)
+    }
+
+    pub(crate) fn lag(&self, name: &GroupName) -> Result<Vec<PartitionLag>> {
+        let inner = self.lock();
+        let group = inner.state.group(name)?;
+        let mut ids: Vec<PartitionId> =
+            inner.state.group_partitions(group).into_iter().chain(group.partitions()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let lag = |id: PartitionId| {
+            let partition = inner.state.partition(id).ok()?;
+            let from = group.lowest_unacknowledged(id).max(partition.log_start);
+            let messages = group.unacknowledged(id, partition.log_start, partition.high_watermark);
+            let (bytes, oldest_timestamp_ms) =
+                if messages == 0 { (0, None) } else { (partition.bytes_from(from), partition.timestamp_at(from)) };
+            Some(PartitionLag { partition: id, messages, bytes, oldest_timestamp_ms })
+        };
+        Ok(ids.into_iter().filter_map(lag).collect())
+    }
+
+    pub(crate) fn append_atomic(
         &self,
         atomic: Atomic,
-        budget: Option<tokio::sync::OwnedSemaphorePermit>,
+        budget: Option<OwnedSemaphorePermit>,
     ) -> Result<(Vec<Appended>, Commit)> {
+        let clock = &self.environment.clock;
         let mut inner = self.lock();
-        let mut entries = vec![];
-        let r = self.append_all(&mut inner, atomic.writes, &mut entries)?;
-        Ok((r, self.queue(&mut inner, entries, Durability::Fsync, budget)))
+        let mut records = Vec::new();
+        for (name, offsets) in atomic.offsets {
+            partitions_durability(&inner, offsets.iter().map(|commit| commit.partition))?;
+            self.ensure_group(&mut inner, &name)?;
+            let record = inner.state.group(&name)?.commit(offsets)?;
+            records.push(StateRecord::Group { name, record });
+        }
+        for (name, settlements) in &atomic.settlements {
+            inner.state.group_mut(name)?.check(settlements)?;
+        }
+        let mut entries = Vec::new();
+        let appended = self.append_all(&mut inner, atomic.writes, &mut entries)?;
+        for (name, settlements) in &atomic.settlements {
+            let settled = inner.state.group_mut(name)?.settle(settlements, clock.monotonic(), clock.now_ms());
+            records.extend(settled.records.into_iter().map(|record| StateRecord::Group { name: name.clone(), record }));
+            self.queue_dead_letters(&mut inner, name, settled.dead_letters);
+        }
+        for record in records {
+            entries.push(Entry::State(record.encode()?));
+            inner.state.apply(&record);
+        }
+        for (name, _) in &atomic.settlements {
+            self.after_return(&mut inner, name);
+        }
+        Ok((appended, self.queue(&mut inner, entries, Durability::Fsync, budget)))
     }
+
+    fn ensure_group(&self, inner: &mut Inner, name: &GroupName) -> Result<()> {
+        if inner.state.groups.contains_key(name) {
+            return Ok(());
+        }
+        let config = GroupConfig::default();
+        self.check_group(inner, &config)?;
+        let record = StateRecord::GroupSet { name: name.clone(), config };
+        self.change_all(inner, vec![record], Durability::Memory).map(drop)
+    }
+
+    fn check_group(&self, inner: &Inner, config: &GroupConfig) -> Result<()> {
+        if inner.state.groups.len() >= self.config.max_groups {
+            return Err(Error::LimitReached { setting: "max_groups", limit: self.config.max_groups });
+        }
+        topic_partitions(inner, config).map(drop)
+    }
+}
+
+fn engine_bounds(inner: &Inner, partition: PartitionId) -> Result<Bounds> {
+    let found = inner.state.partition(partition)?;
+    Ok(Bounds { partition, log_start: found.log_start, high_watermark: found.high_watermark })
+}
+
+fn offer(partition: PartitionId, record: &Record) -> Offer {
+    let ttl = record
+        .headers
+        .iter()
+        .find(|header| header.name == headers::TTL_MS.as_bytes())
+        .and_then(|header| header.value.as_deref());
+    let ttl_ms = ttl
+        .and_then(|ttl| std::str::from_utf8(ttl).ok())
+        .and_then(|ttl| ttl.parse::<i64>().ok())
+        .filter(|ttl| *ttl >= 0);
+    Offer {
+        partition,
+        offset: record.offset,
+        key: record.key.as_deref().map(key_hash),
+        expires_at_ms: ttl_ms.map(|ttl_ms| record.timestamp_ms.saturating_add(ttl_ms)),
+    }
+}
+
+/// Every partition of the topics a group names; fails for a topic there is not.
+fn topic_partitions(inner: &Inner, config: &GroupConfig) -> Result<Vec<PartitionId>> {
+    let mut ids = Vec::new();
+    for name in config.topics.iter().chain(&config.dead_letter) {
+        let topic =
+            inner.state.topic(name.namespace(), name.name()).ok_or_else(|| Error::UnknownTopic(name.clone()))?;
+        if config.topics.contains(name) {
+            ids.extend(&topic.partitions);
+        }
+    }
+    Ok(ids)
+}
+
+/// Progress is as durable as what it is about.
+fn partitions_durability(inner: &Inner, partitions: impl Iterator<Item = PartitionId>) -> Result<Durability> {
+    let mut durability = Durability::PageCache;
+    for id in partitions {
+        durability = durability.max(inner.state.partition(id)?.durability());
+    }
+    Ok(durability)
+}
+
+fn settlement_durability(inner: &Inner, settlements: &[Settlement]) -> Durability {
+    let mut last = None;
+    let mut durability = Durability::PageCache;
+    for id in settlements.iter().map(|settlement| settlement.lease().partition) {
+        if last.replace(id) != Some(id) {
+            durability = durability
+                .max(inner.state.partition(id).map_or(Durability::PageCache, crate::partition::Partition::durability));
+        }
+    }
+    durability
+}
+
+fn dead_letter_partition(inner: &Inner, topic: &TopicName, record: &Record) -> Result<PartitionId> {
+    let found = inner.state.topic(topic.namespace(), topic.name()).ok_or_else(|| Error::UnknownTopic(topic.clone()))?;
+    let spread = record.key.as_deref().map_or(record.offset, key_hash);
+    let index = usize::try_from(spread % found.partitions.len().max(1) as u64).unwrap_or(0);
+    found.partitions.get(index).copied().ok_or(Error::UnknownPartition)
+}
+
+/// The record as it was, with headers that say where it came from and why it was given up.
+fn dead_letter_copy(inner: &Inner, name: &GroupName, letter: &DeadLetter, record: &Record) -> Result<Batch> {
+    let partition = inner.state.partition(letter.lease.partition)?;
+    let death: &str = match letter.death {
+        Death::Rejected => "rejected",
+        Death::DeliveryLimit => "delivery-limit",
+        Death::Expired => "expired",
+    };
+    let reason = letter.reason.clone().unwrap_or_else(|| Bytes::from_static(death.as_bytes()));
+    let topic = partition.topic.as_ref().map(|topic| topic.name.to_string()).unwrap_or_default();
+    let said = [
+        (headers::DEAD_LETTER_REASON, reason),
+        (headers::DEAD_LETTER_TOPIC, Bytes::from(topic)),
+        (headers::DEAD_LETTER_PARTITION, Bytes::from(partition.index.to_string())),
+        (headers::DEAD_LETTER_OFFSET, Bytes::from(record.offset.to_string())),
+        (headers::DEAD_LETTER_ATTEMPTS, Bytes::from(letter.attempts.to_string())),
+        (headers::DEAD_LETTER_GROUP, Bytes::from(name.to_string())),
+    ];
+    let mut copy = record.clone();
+    // Given up again: the last story is the one that counts. Its time to live is over, so it goes too.
+    let replaced = |header: &Header| {
+        said.iter().any(|(name, _)| header.name == name.as_bytes()) || header.name == headers::TTL_MS.as_bytes()
+    };
+    copy.headers.retain(|header| !replaced(header));
+    copy.headers.extend(
+        said.into_iter().map(|(name, value)| Header { name: Bytes::from_static(name.as_bytes()), value: Some(value) }),
+    );
+    Batch::pack(&[copy])
 }

@@ -8,6 +8,7 @@
 
 pub mod batch;
 pub mod group;
+pub mod headers;
 pub mod store;
 
 mod commit;

@@ -43,6 +43,8 @@ impl Shard {
             snapshot_taken: None,
             bytes_since_snapshot: recovered.replayed_bytes,
             mark_wanted: false,
+            leases: 0,
+            dead_letters: Vec::new(),
             next_due: None,
         };
         let took = environment.clock.monotonic().saturating_sub(started);
@@ -92,6 +94,7 @@ impl Shard {
         self.lock().next_due = None;
         self.prepare_spare();
         self.deliver_due();
+        self.bury_dead_letters();
         self.expire_leases();
         self.retain();
         if let Err(error) = self.publish_snapshot() {
@@ -268,7 +271,7 @@ impl Shard {
             topics: inner.state.topic_count(),
             partitions: inner.state.topics().map(|topic| topic.partitions.len()).sum(),
             groups: inner.state.groups.len(),
-            leases: inner.state.groups.values().map(|group| group.info().in_flight).sum(),
+            leases: inner.state.groups.values().map(crate::group::Group::in_flight).sum(),
             dedupe_keys: inner.state.dedupe.len(),
             scheduled: inner.state.schedule.len(),
             segments: inner.segments.len(),

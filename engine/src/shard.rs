@@ -1,14 +1,17 @@
 //! The shard: one state, one commit log. Appends change the state and queue their bytes under one short lock; the
 //! committer writes everything queued with one write and one sync, then lets readers see it.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::batch::Batch;
+use crate::consume::Decoded;
 use crate::counters::Counters;
+use crate::group::DeadLetter;
 use crate::log::{
     Entry, IndexEntry, Segment, SegmentId, SegmentKind, StoredManifest, TailCache, Writer, add_index_entries,
 };
@@ -38,6 +41,10 @@ pub(crate) struct Shard {
     pub due: Condvar,
     /// The reclaim thread waits here for its next round.
     pub reclaim_due: Condvar,
+    /// The batch last decoded of each partition that is consumed with leases.
+    pub decoded: Mutex<HashMap<PartitionId, Arc<Decoded>>>,
+    /// Numbers for leases: never the same twice, also not after a restart.
+    pub tokens: AtomicU64,
     /// Batches an operator has given up, by segment and position.
     pub skipped: HashSet<(SegmentId, u64)>,
     pub counters: Counters,
@@ -74,6 +81,10 @@ pub(crate) struct Inner {
     pub bytes_since_snapshot: u64,
     /// An empty block should confirm that the last one was durable.
     pub mark_wanted: bool,
+    /// Leases outstanding over all groups; counted exactly at every round of maintenance.
+    pub leases: usize,
+    /// Records given up, to be copied.
+    pub dead_letters: Vec<(crate::GroupName, DeadLetter)>,
     /// When maintenance should next look after leases and timers (monotonic).
     pub next_due: Option<std::time::Duration>,
 }
@@ -96,6 +107,8 @@ impl Shard {
     ) -> Self {
         let budget = Arc::new(Semaphore::new(kib(config.pending_bytes) as usize));
         let skipped = manifest.manifest.skipped.iter().map(|skipped| (skipped.segment, skipped.position)).collect();
+        let now_ms = u64::try_from(environment.clock.now_ms()).unwrap_or(0);
+        let tokens = AtomicU64::new(now_ms << 20);
         let config_index = config.index_cache_bytes;
         Self {
             config,
@@ -106,6 +119,8 @@ impl Shard {
             work: Condvar::new(),
             due: Condvar::new(),
             reclaim_due: Condvar::new(),
+            decoded: Mutex::default(),
+            tokens,
             skipped,
             counters: Counters::default(),
             index_cache: IndexCache::new(config_index),

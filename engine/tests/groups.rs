@@ -1,0 +1,212 @@
+//! Groups on the log: leases, settlement, retries, dead letters, lag, all of it over a restart.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use support::*;
+use tidegate_engine::group::{Delivery, GroupConfig, LeaseRequest, OffsetCommit, Retry, Settlement, Start};
+use tidegate_engine::{Atomic, Engine, Error, GroupName, PartitionId, TopicConfig, Write};
+
+fn group(name: &str) -> GroupName {
+    GroupName::new("default", name).unwrap()
+}
+
+async fn with_records(engine: &Engine, count: usize) -> PartitionId {
+    let partition = topic(engine, "orders", 1, TopicConfig::default()).await.partitions[0];
+    for index in 0..count {
+        append(engine, partition, &[&index.to_string()]).await;
+    }
+    partition
+}
+
+async fn create(engine: &Engine, config: GroupConfig) -> GroupName {
+    let commit = engine.create_group(group("workers"), GroupConfig { topics: vec![name("orders")], ..config }).unwrap();
+    settle(engine).await;
+    commit.wait().await.unwrap();
+    group("workers")
+}
+
+async fn lease(engine: &Engine, name: &GroupName, max_messages: usize) -> Vec<Delivery> {
+    let request = LeaseRequest { consumer: engine.new_consumer(), max_messages, max_bytes: 1 << 20, deadline: None };
+    engine.lease(name, request).await.unwrap()
+}
+
+fn offsets(deliveries: &[Delivery]) -> Vec<u64> {
+    deliveries.iter().map(|delivery| delivery.record.offset).collect()
+}
+
+async fn acknowledge(engine: &Engine, name: &GroupName, deliveries: &[Delivery]) {
+    let settlements = deliveries.iter().map(|delivery| Settlement::Acknowledge(delivery.lease)).collect();
+    let (results, commit) = engine.settle(name, settlements).unwrap();
+    assert!(results.iter().all(Result::is_ok));
+    settle(engine).await;
+    commit.wait().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_does_not_come_back_and_the_rest_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    with_records(&engine, 6).await;
+    let workers = create(&engine, GroupConfig::default()).await;
+    let deliveries = lease(&engine, &workers, 4).await;
+    assert_eq!(offsets(&deliveries), [0, 1, 2, 3]);
+    acknowledge(&engine, &workers, &[deliveries[0].clone(), deliveries[2].clone()]).await;
+    assert_eq!(engine.lag(&workers).unwrap()[0].messages, 4);
+    drop(engine);
+    let engine = open_manual(directory.path());
+    assert_eq!(offsets(&lease(&engine, &workers, 10).await), [1, 3, 4, 5]);
+    let (results, _commit) = engine.settle(&workers, vec![Settlement::Acknowledge(deliveries[1].lease)]).unwrap();
+    assert_eq!(results, [Err(Error::LeaseGone)], "a lease from before the restart is nobody's");
+}
+
+#[tokio::test]
+async fn released_and_dropped_leases_come_back_in_order_uncounted() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    with_records(&engine, 5).await;
+    let workers = create(&engine, GroupConfig::default()).await;
+    let consumer = engine.new_consumer();
+    let request = LeaseRequest { consumer, max_messages: 3, max_bytes: 1 << 20, deadline: None };
+    let deliveries = engine.lease(&workers, request).await.unwrap();
+    drop(engine.settle(&workers, vec![Settlement::Release(deliveries[1].lease)]).unwrap());
+    engine.release_consumer(&workers, consumer).unwrap();
+    let again = lease(&engine, &workers, 10).await;
+    assert_eq!(offsets(&again), [0, 1, 2, 3, 4]);
+    assert!(again.iter().all(|delivery| delivery.attempt == 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_keeps_failing_ends_in_the_dead_letter_topic() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    let dead = topic(&engine, "dead", 1, TopicConfig::default()).await.partitions[0];
+    with_records(&engine, 1).await;
+    let retry = Retry { min: Duration::from_millis(20), max: Duration::from_millis(40), multiplier: 2.0 };
+    let config =
+        GroupConfig { max_deliveries: Some(3), retry, dead_letter: Some(name("dead")), ..GroupConfig::default() };
+    let workers = create(&engine, config).await;
+    for attempt in 1..=3 {
+        let mut deliveries = Vec::new();
+        while deliveries.is_empty() {
+            let mut watch = engine.watch_group(&workers);
+            deliveries = lease(&engine, &workers, 1).await;
+            if deliveries.is_empty() {
+                watch.changed().await;
+            }
+        }
+        assert_eq!(deliveries[0].attempt, attempt);
+        let reject = Settlement::Reject {
+            lease: deliveries[0].lease,
+            delay: None,
+            reason: Some("broken".into()),
+            dead_letter: false,
+        };
+        engine.settle(&workers, vec![reject]).unwrap().1.wait().await.unwrap();
+    }
+    engine.watch(&[(dead, 0)]).changed().await;
+    let copy = &read_records(&engine, dead).await[0];
+    let header =
+        |name: &str| copy.headers.iter().find(|header| header.name == name.as_bytes()).unwrap().value.clone().unwrap();
+    assert_eq!(header("dead-letter-reason"), "broken");
+    assert_eq!(header("dead-letter-topic"), "orders");
+    assert_eq!(header("dead-letter-attempts"), "3");
+    assert_eq!(engine.lag(&workers).unwrap()[0].messages, 0);
+    engine.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_lease_is_delivered_again_and_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    with_records(&engine, 1).await;
+    let workers =
+        create(&engine, GroupConfig { ack_deadline: Duration::from_millis(50), ..GroupConfig::default() }).await;
+    let first = lease(&engine, &workers, 1).await;
+    let mut watch = engine.watch_group(&workers);
+    assert!(lease(&engine, &workers, 1).await.is_empty());
+    watch.changed().await;
+    let second = lease(&engine, &workers, 1).await;
+    assert_eq!((second[0].record.offset, second[0].attempt), (0, 2));
+    let (results, _commit) = engine.settle(&workers, vec![Settlement::Acknowledge(first[0].lease)]).unwrap();
+    assert_eq!(results, [Err(Error::LeaseGone)]);
+    acknowledge(&engine, &workers, &second).await;
+    engine.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn assigned_and_shared_members_exclude_each_other_and_progress_carries_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    let partition = with_records(&engine, 6).await;
+    let workers = create(&engine, GroupConfig::default()).await;
+    let commit = OffsetCommit { partition, offset: 2, leader_epoch: -1, metadata: "note".to_owned() };
+    engine.set_assigned(&workers, true).unwrap();
+    drop(engine.commit_offsets(&workers, vec![commit.clone()]).unwrap());
+    let request = LeaseRequest { consumer: engine.new_consumer(), max_messages: 9, max_bytes: 1 << 20, deadline: None };
+    assert!(matches!(engine.lease(&workers, request).await, Err(Error::GroupMode { mode: "assigned", .. })));
+    engine.set_assigned(&workers, false).unwrap();
+    let deliveries = lease(&engine, &workers, 3).await;
+    assert_eq!(offsets(&deliveries), [2, 3, 4]);
+    assert!(matches!(engine.set_assigned(&workers, true), Err(Error::GroupMode { mode: "shared", .. })));
+    acknowledge(&engine, &workers, &deliveries[..1]).await;
+    drop(engine.settle(&workers, deliveries[1..].iter().map(|d| Settlement::Release(d.lease)).collect()).unwrap());
+    engine.set_assigned(&workers, true).unwrap();
+    assert_eq!(engine.committed(&workers).unwrap()[0].offset, 3);
+}
+
+#[tokio::test]
+async fn writes_and_progress_happen_together_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    with_records(&engine, 2).await;
+    let out = topic(&engine, "out", 1, TopicConfig::default()).await.partitions[0];
+    let workers = create(&engine, GroupConfig::default()).await;
+    let deliveries = lease(&engine, &workers, 2).await;
+    let atomic = |index: usize| Atomic {
+        writes: vec![Write::new(out, batch(&["made from it"]))],
+        settlements: vec![(workers.clone(), vec![Settlement::Acknowledge(deliveries[index].lease)])],
+        ..Atomic::default()
+    };
+    let (appended, commit) = engine.append_atomic(atomic(0)).await.unwrap();
+    assert_eq!(appended[0].base_offset, Some(0));
+    settle(&engine).await;
+    commit.wait().await.unwrap();
+    assert!(matches!(engine.append_atomic(atomic(0)).await, Err(Error::LeaseGone)), "settled before");
+    settle(&engine).await;
+    assert_eq!(read_all(&engine, out).await.len(), 1);
+    drop(engine);
+    let engine = open_manual(directory.path());
+    assert_eq!(offsets(&lease(&engine, &workers, 9).await), [1]);
+}
+
+#[tokio::test]
+async fn a_group_that_starts_at_the_latest_record_sees_only_what_comes() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    let partition = with_records(&engine, 3).await;
+    let workers = create(&engine, GroupConfig { start: Start::Latest, ..GroupConfig::default() }).await;
+    assert!(lease(&engine, &workers, 9).await.is_empty());
+    append(&engine, partition, &["new"]).await;
+    assert_eq!(offsets(&lease(&engine, &workers, 9).await), [3]);
+}
+
+#[tokio::test]
+async fn batches_of_many_records_are_leased_one_by_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    let partition = topic(&engine, "orders", 1, TopicConfig::default()).await.partitions[0];
+    for _ in 0..3 {
+        append(&engine, partition, &["a", "b", "c", "d"]).await;
+    }
+    let workers = create(&engine, GroupConfig::default()).await;
+    let mut seen = Vec::new();
+    for credit in [1, 2, 3, 1, 9] {
+        let deliveries = lease(&engine, &workers, credit).await;
+        assert!(deliveries.len() <= credit);
+        seen.extend(offsets(&deliveries));
+    }
+    assert_eq!(seen, (0..12).collect::<Vec<_>>());
+}
