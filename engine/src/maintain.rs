@@ -150,9 +150,14 @@ impl Shard {
         loop {
             let due = self.lock().state.schedule.due(now_ms);
             let Some((offset, targets)) = due else { break };
-            if let Err(error) = self.deliver_scheduled(offset, targets) {
-                tracing::warn!(%error, offset, "a scheduled record could not be delivered; it will be tried again");
-                break;
+            match self.deliver_scheduled(offset, targets) {
+                Ok(true) => {}
+                // Due before it was written, as on a full disk.
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(%error, offset, "a scheduled record could not be delivered; it will be tried again");
+                    break;
+                }
             }
         }
         let mut inner = self.lock();
@@ -163,9 +168,10 @@ impl Shard {
         }
     }
 
-    fn deliver_scheduled(&self, offset: u64, targets: Vec<PartitionId>) -> Result<()> {
+    /// False when the batch cannot be read yet.
+    fn deliver_scheduled(&self, offset: u64, targets: Vec<PartitionId>) -> Result<bool> {
         let read = self.load(self.plan_read(SCHEDULE_PARTITION, offset, 1)?)?;
-        let Some(mut bytes) = read.batches.into_iter().next() else { return Ok(()) };
+        let Some(mut bytes) = read.batches.into_iter().next() else { return Ok(false) };
         let batch = Batch::split_from(&mut bytes)?;
         let mut inner = self.lock();
         let partitions: Vec<_> = targets.into_iter().filter(|id| inner.state.partition(*id).is_ok()).collect();
@@ -179,7 +185,7 @@ impl Shard {
         inner.check_writable(&entries, true)?;
         inner.state.apply(&done);
         drop(self.queue(&mut inner, entries, Durability::Fsync, None));
-        Ok(())
+        Ok(true)
     }
 
     // ---- retention ----------------------------------------------------------------------------------------------

@@ -160,7 +160,7 @@ impl Shard {
         let store = self.environment.store.as_ref();
         let id = {
             let mut manifest = self.manifest.lock();
-            let id = SegmentId(manifest.manifest.next_segment);
+            let id = SegmentId(manifest.current(store)?.next_segment);
             manifest.change(store, |manifest| manifest.next_segment += 1)?;
             id
         };

@@ -473,13 +473,14 @@ impl Shard {
     pub(crate) fn create_segment(&self, kind: SegmentKind) -> Result<Arc<Segment>> {
         let store = self.environment.store.as_ref();
         let mut manifest = self.manifest.lock();
-        let id = SegmentId(manifest.manifest.next_segment);
+        let id = SegmentId(manifest.current(store)?.next_segment);
         let segment = Segment::create(store, id, kind, self.config.segment_bytes)?;
         let entered = manifest.change(store, |manifest| {
             manifest.next_segment += 1;
             manifest.segments.push((id, kind));
         });
-        if entered.is_err() {
+        // After any other error the manifest may name it.
+        if entered == Err(Error::DiskFull) {
             let _ = store.delete(&segment.name);
         }
         entered.map(|()| Arc::new(segment))

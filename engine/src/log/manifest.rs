@@ -1,5 +1,7 @@
 //! The manifest: which segments and which snapshot make up the log. Replaced whole, by compare-and-swap.
 
+use std::io;
+
 use serde::{Deserialize, Serialize};
 
 use super::segment::{FORMAT_VERSION, SegmentId, SegmentKind};
@@ -36,6 +38,8 @@ pub(crate) struct Manifest {
 pub(crate) struct StoredManifest {
     pub manifest: Manifest,
     stored: Option<Vec<u8>>,
+    /// Written last without an answer: it may be what the store holds now.
+    attempted: Option<Vec<u8>>,
 }
 
 impl StoredManifest {
@@ -43,10 +47,10 @@ impl StoredManifest {
     pub(crate) fn load(store: &dyn Store) -> Result<Self> {
         let stored = match store.get(NAME) {
             Ok(stored) => stored,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Self::absent(store),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::absent(store),
             Err(error) => return Err(Error::io("reading the manifest", &error)),
         };
-        Ok(Self { manifest: open_object(NAME, MAGIC, &stored)?, stored: Some(stored) })
+        Ok(Self { manifest: open_object(NAME, MAGIC, &stored)?, stored: Some(stored), attempted: None })
     }
 
     /// No manifest is fine where there is nothing else either.
@@ -61,17 +65,40 @@ impl StoredManifest {
         Ok(Self::default())
     }
 
+    /// The manifest as the store has it, whatever became of the last change.
+    pub(crate) fn current(&mut self, store: &dyn Store) -> Result<&Manifest> {
+        if let Some(attempted) = &self.attempted {
+            let found = Self::load(store)?;
+            if found.stored != self.stored && found.stored.as_ref() != Some(attempted) {
+                return Err(Error::Locked);
+            }
+            *self = found;
+        }
+        Ok(&self.manifest)
+    }
+
     /// Changes the manifest; durable when it returns.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`]: nothing happened. After any other it may have been changed.
     pub(crate) fn change(&mut self, store: &dyn Store, change: impl FnOnce(&mut Manifest)) -> Result<()> {
-        let mut next = self.manifest.clone();
+        let mut next = self.current(store)?.clone();
         change(&mut next);
         let contents = seal_object(MAGIC, &next)?;
-        store.swap(NAME, self.stored.as_deref(), &contents).map_err(|error| match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::DiskFull,
-            _ => Error::io("writing the manifest", &error),
-        })?;
-        *self = Self { manifest: next, stored: Some(contents) };
-        Ok(())
+        match store.swap(NAME, self.stored.as_deref(), &contents) {
+            Ok(()) => {
+                *self = Self { manifest: next, stored: Some(contents), attempted: None };
+                Ok(())
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Err(Error::DiskFull),
+                io::ErrorKind::AlreadyExists => Err(Error::Locked),
+                _ => {
+                    self.attempted = Some(contents);
+                    Err(Error::io("writing the manifest", &error))
+                }
+            },
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Opening the log: manifest, newest snapshot, footers of sealed segments, then the blocks after the snapshot.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::block::{Block, BlockHeader, Chain, Entry};
@@ -15,6 +15,9 @@ use crate::{EngineConfig, Error, PartitionId, Result};
 
 /// Opens a snapshot.
 pub(crate) const SNAPSHOT_MAGIC: &[u8; 8] = b"TGSNAPSH";
+
+/// How much of a segment's end is written again at once.
+const REWRITE_BYTES: usize = 4 << 20;
 
 /// An opened log.
 pub(crate) struct Recovered {
@@ -132,7 +135,35 @@ struct Open {
     end: u64,
     /// Where the scan stopped at something that is not a block.
     torn: bool,
+    /// Blocks, by number and position, of which no later one says that they were synced.
+    unproven: VecDeque<(u64, u64)>,
     index: Vec<(PartitionId, IndexEntry)>,
+}
+
+impl Open {
+    fn note_block(&mut self, header: &BlockHeader) {
+        self.unproven.push_back((header.sequence, self.end));
+        while self.unproven.front().is_some_and(|(sequence, _)| *sequence < header.synced_below) {
+            self.unproven.pop_front();
+        }
+        self.end += u64::from(header.length);
+    }
+
+    /// Makes durable what readers are about to see. Syncing is not enough: after a sync that failed the system may hold
+    /// the bytes in memory, call them clean, and never write them. So they are written again.
+    fn make_durable(&mut self) -> Result<()> {
+        let doing = |error: &std::io::Error| Error::io(format!("rewriting the end of {}", self.segment.name), error);
+        let mut at = self.unproven.front().map_or(self.end, |(_, position)| *position);
+        while at < self.end {
+            let length = REWRITE_BYTES.min(usize::try_from(self.end - at).unwrap_or(REWRITE_BYTES));
+            let bytes = self.segment.read(at, length)?;
+            self.segment.file.write_at(at, &bytes).map_err(|e| doing(&e))?;
+            at += length as u64;
+        }
+        self.segment.file.sync().map_err(|e| doing(&e))?;
+        self.unproven.clear();
+        Ok(())
+    }
 }
 
 struct Recovery {
@@ -206,6 +237,7 @@ impl Recovery {
             first_sequence,
             end: SEGMENT_HEADER_BYTES,
             torn: false,
+            unproven: VecDeque::new(),
             index: Vec::new(),
         };
         loop {
@@ -227,7 +259,7 @@ impl Recovery {
                 open.first_sequence = block.header.sequence;
             }
             self.apply(segment, open.end, &block, &mut open.index)?;
-            open.end += u64::from(block.header.length);
+            open.note_block(&block.header);
         }
     }
 
@@ -356,9 +388,9 @@ impl Recovery {
             && !torn
         {
             self.seal_before(at)?;
-            let open = &self.open[at];
             // What is about to be continued must be durable first: blocks after it will say that it was.
-            open.segment.file.sync().map_err(|e| Error::io(format!("syncing {}", open.segment.name), &e))?;
+            let open = &mut self.open[at];
+            open.make_durable()?;
             return Ok(Position {
                 segment: Arc::clone(&open.segment),
                 position: open.end,
@@ -386,6 +418,7 @@ impl Recovery {
     /// Seals every open segment before the one that will be written.
     fn seal_before(&mut self, at: usize) -> Result<()> {
         for index in 0..at {
+            self.open[index].make_durable()?;
             let open = &self.open[index];
             let footer_of = open.segment.id;
             let next_sequence = self

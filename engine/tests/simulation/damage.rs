@@ -20,7 +20,7 @@ struct Everything {
 }
 
 fn config() -> EngineConfig {
-    EngineConfig { segment_bytes: 8 << 10, tail_cache_bytes: 0, ..EngineConfig::default() }
+    EngineConfig { segment_bytes: 64 << 10, tail_cache_bytes: 0, ..EngineConfig::default() }
 }
 
 /// A small data directory with several segments, closed in order or killed when all was quiet.

@@ -15,7 +15,7 @@ const STEPS: u32 = 150;
 /// Small segments and quick reclaim, so that a short workload rolls, snapshots, rewrites and deletes.
 fn config() -> EngineConfig {
     EngineConfig {
-        segment_bytes: 8 << 10,
+        segment_bytes: 64 << 10,
         tail_cache_bytes: 2 << 10,
         reclaim_live_percent: 90,
         ..EngineConfig::default()

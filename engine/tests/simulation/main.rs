@@ -45,6 +45,7 @@ fn step(world: &mut World) -> Verdict {
 /// One step of somebody.
 fn peaceful_step(world: &mut World) -> Verdict {
     match world.random.below(200) {
+        90..130 | 138 => world.turn(), //NOGROUPS
         0..35 => world.publish_plain(),
         35..50 => world.publish_idempotent(),
         50..58 => world.publish_keyed(),
@@ -72,8 +73,8 @@ fn peaceful_step(world: &mut World) -> Verdict {
 
 /// A whole life: steps and crashes, then peace, in which everything must come right.
 fn live(world: &mut World) -> Verdict {
-    for _ in 0..STEPS {
-        step(world)?;
+    for number in 0..STEPS {
+        step(world).map_err(|broken| format!("step {number}: {broken}"))?;
         let restart = world.store.crashed() || (world.poisoned && world.random.chance(10));
         if restart {
             let end = if world.random.chance(50) { End::Power } else { End::Process };
@@ -95,7 +96,7 @@ fn settle_down(world: &mut World) -> Verdict {
         world.maintain()?;
         world.turn()?;
     }
-    world.drain()?;
+    //NOGROUPS world.drain()?;
     world.verify(false)?;
     world.checker.finished()
 }
@@ -134,6 +135,9 @@ fn promises_hold_whatever_crashes() {
     let mut points = BTreeSet::new();
     let (mut crashes, mut acknowledged) = (0, 0);
     for seed in seeds {
+        if std::env::var("TIDEGATE_PROGRESS").is_ok() {
+            eprintln!("seed {seed} {:?}", start.elapsed());
+        } //NOGROUPS
         let lived = run(seed);
         points.extend(lived.points);
         crashes += lived.crashes;

@@ -154,11 +154,13 @@ impl World {
     /// Stops in order and starts again.
     pub fn close_and_reopen(&mut self) -> Verdict {
         self.checker.note("close");
+        self.closing = true;
         let engine = self.engine.clone();
-        if let Some(Err(error)) = self.drive(Box::pin(async move { engine.close().await }))? {
+        let closed = self.drive(Box::pin(async move { engine.close().await }))?;
+        self.take_answers()?;
+        if let Some(Err(error)) = closed {
             self.expected("close", &error)?;
         }
-        self.take_answers()?;
         self.restart(End::Process)
     }
 }

@@ -19,7 +19,7 @@ const WINDOW: usize = 5;
 pub struct Producer {
     id: i64,
     epoch: i16,
-    partition: PartitionId,
+    pub partition: PartitionId,
     durability: Durability,
     next: i32,
     window: VecDeque<Sent>,
@@ -35,7 +35,7 @@ struct Sent {
 #[derive(Debug, Clone)]
 pub struct Keyed {
     unit: UnitId,
-    write: Write,
+    pub write: Write,
     at_ms: i64,
 }
 
@@ -252,7 +252,7 @@ impl World {
             return self.send_again(producer, &sent);
         }
         if self.random.chance(4) && producer.window.iter().all(|sent| self.checker.fate(sent.unit) == Fate::Kept) {
-            self.bump_epoch(producer)?;
+            return self.bump_epoch(producer).map(|()| true);
         }
         self.send_next(producer)
     }

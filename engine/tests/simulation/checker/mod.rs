@@ -51,8 +51,9 @@ pub enum Sure {
 struct TopicModel {
     name: String,
     partitions: Vec<PartitionId>,
-    /// Partitions that a growth not yet acknowledged adds.
     exists: Sure,
+    /// It once was there for certain.
+    existed: bool,
     durability: Durability,
     retention: Retention,
 }
@@ -104,11 +105,14 @@ impl Checker {
         durability: Durability,
         retention: &Retention,
     ) -> Verdict {
-        require!(!self.topics.contains_key(&id), "topic id {id} was given twice");
+        // The id of a topic that never came to be may be given again.
+        let taken = self.topics.get(&id).is_some_and(|topic| topic.exists != Sure::No || topic.existed);
+        require!(!taken, "topic id {id} was given twice");
         let model = TopicModel {
             name: name.into(),
             partitions: Vec::new(),
             exists: Sure::Maybe,
+            existed: false,
             durability,
             retention: retention.clone(),
         };
@@ -131,6 +135,7 @@ impl Checker {
                     "partition {partition} was given twice, first to {:?}",
                     self.topics.get(&other.topic)
                 );
+                self.forget_partition(partition);
             }
         }
         if let Some(topic) = self.topics.get_mut(&id) {
@@ -150,6 +155,7 @@ impl Checker {
     pub fn topic_acknowledged(&mut self, id: Uuid, partitions: usize) {
         if let Some(topic) = self.topics.get_mut(&id) {
             topic.exists = Sure::Yes;
+            topic.existed = true;
             for partition in topic.partitions.iter().take(partitions) {
                 if let Some(model) = self.partitions.get_mut(partition) {
                     model.exists = Sure::Yes;
@@ -171,6 +177,7 @@ impl Checker {
             let kept = found.get(id).copied();
             require!(kept.is_some() || topic.exists != Sure::Yes, "topic {} ({id}) is gone", topic.name);
             topic.exists = if kept.is_some() { Sure::Yes } else { Sure::No };
+            topic.existed |= kept.is_some();
             for gone in topic.partitions.split_off(kept.unwrap_or(0)) {
                 let Some(model) = self.partitions.get_mut(&gone) else { continue };
                 require!(kept.is_none() || model.exists != Sure::Yes, "partition {gone} of {} is gone", topic.name);

@@ -129,11 +129,18 @@ impl Checker {
         got.iter().try_for_each(|&(offset, value)| self.observe(partition, offset, value))
     }
 
-    /// The whole partition was read, from its log start to its high watermark.
-    pub fn scanned(&mut self, partition: PartitionId, got: &[(u64, Value)], bounds: Bounds) -> Verdict {
+    /// The whole partition was read, from its log start to its high watermark; after a recovery what is not there now
+    /// is lost.
+    pub fn scanned(
+        &mut self,
+        partition: PartitionId,
+        got: &[(u64, Value)],
+        bounds: Bounds,
+        recovered: bool,
+    ) -> Verdict {
         self.read(partition, bounds.log_start, got, bounds)?;
         let present: BTreeMap<u64, Value> = got.iter().copied().collect();
-        if let Some(model) = self.partitions.get_mut(&partition) {
+        if let Some(model) = self.partitions.get_mut(&partition).filter(|_| recovered) {
             // What was not certain and is not there was lost with the crash: its offset is free.
             let lost: Vec<Value> = model
                 .at
@@ -145,7 +152,7 @@ impl Checker {
         }
         let Some(model) = self.partitions.get(&partition) else { return Ok(()) };
         let mut later_keys = BTreeMap::new();
-        for (&offset, bound) in model.at.range(bounds.log_start..).rev() {
+        for (&offset, bound) in model.at.range(bounds.log_start..bounds.high_watermark).rev() {
             let key = self.values.get(&bound.value).and_then(|value| value.key);
             let replaced = model.retention.compact && key.is_some_and(|key| later_keys.contains_key(&key));
             require!(
@@ -226,7 +233,7 @@ impl Checker {
             last.is_none_or(|value| {
                 let first = model.offset_of.get(&value.batch_first).copied().unwrap_or(log_start - 1);
                 let kept = model.at.range(first..).filter_map(|(_, bound)| self.values.get(&bound.value));
-                kept.map(|value| value.batch_bytes).sum::<u64>() > limit
+                kept.map(|value| value.batch_bytes).sum::<u64>() + self.bytes_of_unseen(partition) > limit
             })
         };
         let allowed = model.removed_below >= log_start
@@ -235,6 +242,13 @@ impl Checker {
             || (retention.until_acknowledged && self.all_acknowledged_below(partition, log_start));
         require!(allowed, "partition {partition}: no rule removes offset {} ({retention:?})", log_start - 1);
         Ok(())
+    }
+
+    /// Batches that may be in a partition at offsets nobody was told.
+    fn bytes_of_unseen(&self, partition: PartitionId) -> u64 {
+        let Some(model) = self.partitions.get(&partition) else { return 0 };
+        let here = self.values.iter().filter(|(_, known)| known.partitions.contains(&partition));
+        here.filter(|(value, _)| !model.offset_of.contains_key(value)).map(|(_, known)| known.batch_bytes).sum()
     }
 
     /// Somebody saw this value at this offset.

@@ -146,11 +146,15 @@ impl Checker {
 
     /// The unit has the durability of its topics.
     pub fn acknowledged(&mut self, unit: UnitId) -> Verdict {
-        require!(!self.poisoned, "a poisoned log acknowledged unit {unit}");
+        // What asks for less than a sync may have been answered just before the sync failed.
+        let synced = self.units[unit].durability(&self.partitions) == Durability::Fsync;
+        require!(!(self.poisoned && synced), "a poisoned log acknowledged unit {unit}");
         let unit = &mut self.units[unit];
         unit.fate = Fate::Kept;
         for (partition, value) in addresses(&unit.pieces) {
-            if let Some(model) = self.partitions.get_mut(&partition) {
+            // What is only in memory is acknowledged before it can be read.
+            let model = self.partitions.get_mut(&partition).filter(|model| model.durability != Durability::Memory);
+            if let Some(model) = model {
                 model.make_certain(value);
             }
         }
@@ -209,12 +213,23 @@ impl Checker {
         Ok(())
     }
 
+    /// A partition never came to be, with all that was sent to it, and another has its number now.
+    pub(super) fn forget_partition(&mut self, partition: PartitionId) {
+        for unit in &mut self.units {
+            unit.pieces.iter_mut().for_each(|piece| piece.partitions.retain(|other| *other != partition));
+        }
+        for value in self.values.values_mut() {
+            value.partitions.remove(&partition);
+        }
+    }
+
     /// Whether a value is in a partition; `Maybe` when a rule may have removed it or its topic is gone.
     fn presence(&self, partition: PartitionId, value: Value) -> Sure {
         let Some(model) = self.partitions.get(&partition) else { return Sure::Maybe };
         match model.offset_of.get(&value) {
+            _ if model.exists != Sure::Yes => Sure::Maybe,
             Some(_) => Sure::Yes,
-            None if model.exists != Sure::Yes || model.seen.log_start > 0 || model.retention.compact => Sure::Maybe,
+            None if model.seen.log_start > 0 || model.retention.compact => Sure::Maybe,
             None => Sure::No,
         }
     }

@@ -63,8 +63,8 @@ fn a_good_history_is_accepted() {
     let lost = c.send(vec![piece(&[P, Q], &[3])]);
     c.accepted(lost, 0, Some(2), false).unwrap();
     c.crash(End::Power);
-    c.scanned(P, &[(0, 1), (1, 2)], bounds(0, 2)).unwrap();
-    c.scanned(Q, &[], bounds(0, 0)).unwrap();
+    c.scanned(P, &[(0, 1), (1, 2)], bounds(0, 2), true).unwrap();
+    c.scanned(Q, &[], bounds(0, 0), true).unwrap();
     c.recovered().unwrap();
     acknowledged(&mut c, &[4], 2);
     c.read(P, 1, &[(0, 1), (1, 2), (2, 4)], bounds(0, 3)).unwrap();
@@ -76,7 +76,7 @@ fn an_acknowledged_record_lost_in_a_crash() {
     let mut c = checker(Durability::Fsync);
     acknowledged(&mut c, &[1, 2], 0);
     c.crash(End::Power);
-    wrong(c.scanned(P, &[(0, 1)], bounds(0, 1)), "was promised");
+    wrong(c.scanned(P, &[(0, 1)], bounds(0, 1), true), "was promised");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_weaker_durability_may_lose_but_not_on_a_kill() {
         let mut c = checker(Durability::PageCache);
         acknowledged(&mut c, &[1, 2], 0);
         c.crash(end);
-        let verdict = c.scanned(P, &[(0, 1)], bounds(0, 1));
+        let verdict = c.scanned(P, &[(0, 1)], bounds(0, 1), true);
         assert_eq!(verdict.is_ok(), may, "{verdict:?}");
     }
 }
@@ -112,7 +112,7 @@ fn a_record_seen_and_lost_later_though_never_acknowledged() {
     c.accepted(unit, 0, Some(0), false).unwrap();
     c.read(P, 0, &[(0, 1)], bounds(0, 1)).unwrap();
     c.crash(End::Power);
-    wrong(c.scanned(P, &[], bounds(0, 0)), "went back");
+    wrong(c.scanned(P, &[], bounds(0, 0), true), "went back");
 }
 
 #[test]
@@ -129,11 +129,11 @@ fn a_value_gone_after_one_crash_and_back_after_the_next() {
     let unit = c.send(vec![piece(&[P], &[1])]);
     c.accepted(unit, 0, Some(0), false).unwrap();
     c.crash(End::Power);
-    c.scanned(P, &[], bounds(0, 0)).unwrap();
+    c.scanned(P, &[], bounds(0, 0), true).unwrap();
     c.recovered().unwrap();
     assert_eq!(c.fate(unit), Fate::Failed);
     c.crash(End::Process);
-    wrong(c.scanned(P, &[(0, 1)], bounds(0, 1)), "was refused");
+    wrong(c.scanned(P, &[(0, 1)], bounds(0, 1), true), "was refused");
 }
 
 #[test]
@@ -163,8 +163,8 @@ fn half_of_an_atomic_write() {
     c.accepted(unit, 0, Some(0), false).unwrap();
     c.accepted(unit, 1, Some(0), false).unwrap();
     c.crash(End::Power);
-    c.scanned(P, &[(0, 1)], bounds(0, 1)).unwrap();
-    c.scanned(Q, &[], bounds(0, 0)).unwrap();
+    c.scanned(P, &[(0, 1)], bounds(0, 1), true).unwrap();
+    c.scanned(Q, &[], bounds(0, 0), true).unwrap();
     wrong(c.recovered(), "there in part");
 }
 
@@ -245,7 +245,7 @@ fn compaction_that_takes_the_last_value_of_a_key() {
         let unit = c.send(vec![Piece { values, ..piece(&[P], &[]) }]);
         c.accepted(unit, 0, Some(0), false).unwrap();
         c.acknowledged(unit).unwrap();
-        c.scanned(P, present, bounds(0, 3))
+        c.scanned(P, present, bounds(0, 3), true)
     };
     history(&[(1, 2), (2, 3)]).unwrap();
     wrong(history(&[(0, 1), (2, 3)]), "value 2 at offset 1 is gone");
