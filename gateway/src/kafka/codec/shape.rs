@@ -1,0 +1,356 @@
+//! The shape of every request served, and the check that comes before decoding it.
+//!
+//! A decoder that trusts a count allocates for it. Walking the shape first costs tens of nanoseconds and makes sure that
+//! every count and length is covered by bytes that are there, and that all arrays together stay under a limit.
+//! Field types and versions are those of Kafka's message definitions; tagged fields (KIP-482) are skipped by their size.
+
+use kafka_protocol::messages::ApiKey;
+
+use super::Malformed;
+
+/// What a field looks like on the wire.
+enum Kind {
+    Fixed(usize),
+    /// Nullable or not: a null is a length, too.
+    String,
+    Bytes,
+    /// An array of plain values.
+    List(&'static Kind),
+    /// An array of structs.
+    Array(&'static [Field]),
+    /// A struct after a presence byte.
+    Optional(&'static [Field]),
+}
+
+/// A field and the versions that have it.
+struct Field {
+    first: i16,
+    last: i16,
+    kind: Kind,
+}
+
+struct Shape {
+    flexible: i16,
+    fields: &'static [Field],
+}
+
+const fn all(kind: Kind) -> Field {
+    at(0, i16::MAX, kind)
+}
+
+const fn from(first: i16, kind: Kind) -> Field {
+    at(first, i16::MAX, kind)
+}
+
+const fn at(first: i16, last: i16, kind: Kind) -> Field {
+    Field { first, last, kind }
+}
+
+const NEVER: i16 = i16::MAX;
+const INT8: Kind = Kind::Fixed(1);
+const INT16: Kind = Kind::Fixed(2);
+const INT32: Kind = Kind::Fixed(4);
+const INT64: Kind = Kind::Fixed(8);
+const UUID: Kind = Kind::Fixed(16);
+
+fn shape(api: ApiKey) -> Option<Shape> {
+    use Kind::{Array, Bytes, List, Optional, String};
+    let (flexible, fields): (i16, &'static [Field]) = match api {
+        ApiKey::Produce => (
+            9,
+            &[
+                all(String),
+                all(INT16),
+                all(INT32),
+                all(Array(&[at(0, 12, String), from(13, UUID), all(Array(&[all(INT32), all(Bytes)]))])),
+            ],
+        ),
+        ApiKey::Fetch => (
+            12,
+            &[
+                at(0, 14, INT32),
+                all(INT32),
+                all(INT32),
+                all(INT32),
+                all(INT8),
+                from(7, INT32),
+                from(7, INT32),
+                all(Array(&[
+                    at(0, 12, String),
+                    from(13, UUID),
+                    all(Array(&[all(INT32), from(9, INT32), all(INT64), from(12, INT32), from(5, INT64), all(INT32)])),
+                ])),
+                from(7, Array(&[at(7, 12, String), from(13, UUID), from(7, List(&INT32))])),
+                from(11, String),
+            ],
+        ),
+        ApiKey::ListOffsets => (
+            6,
+            &[
+                all(INT32),
+                from(2, INT8),
+                all(Array(&[all(String), all(Array(&[all(INT32), from(4, INT32), all(INT64)]))])),
+                from(10, INT32),
+            ],
+        ),
+        ApiKey::Metadata => {
+            (9, &[all(Array(&[from(10, UUID), all(String)])), from(4, INT8), at(8, 10, INT8), from(8, INT8)])
+        }
+        ApiKey::OffsetCommit => (
+            8,
+            &[
+                all(String),
+                all(INT32),
+                all(String),
+                from(7, String),
+                at(2, 4, INT64),
+                all(Array(&[
+                    at(0, 9, String),
+                    from(10, UUID),
+                    all(Array(&[all(INT32), all(INT64), from(6, INT32), all(String)])),
+                ])),
+            ],
+        ),
+        ApiKey::OffsetFetch => (
+            6,
+            &[
+                at(0, 7, String),
+                at(0, 7, Array(&[at(0, 7, String), at(0, 7, List(&INT32))])),
+                from(
+                    8,
+                    Array(&[
+                        from(8, String),
+                        from(9, String),
+                        from(9, INT32),
+                        from(8, Array(&[at(8, 9, String), from(10, UUID), from(8, List(&INT32))])),
+                    ]),
+                ),
+                from(7, INT8),
+            ],
+        ),
+        ApiKey::FindCoordinator => (3, &[at(0, 3, String), from(1, INT8), from(4, List(&String))]),
+        ApiKey::JoinGroup => (
+            6,
+            &[
+                all(String),
+                all(INT32),
+                from(1, INT32),
+                all(String),
+                from(5, String),
+                all(String),
+                all(Array(&[all(String), all(Bytes)])),
+                from(8, String),
+            ],
+        ),
+        ApiKey::Heartbeat => (4, &[all(String), all(INT32), all(String), from(3, String)]),
+        ApiKey::LeaveGroup => {
+            (4, &[all(String), at(0, 2, String), from(3, Array(&[from(3, String), from(3, String), from(5, String)]))])
+        }
+        ApiKey::SyncGroup => (
+            4,
+            &[
+                all(String),
+                all(INT32),
+                all(String),
+                from(3, String),
+                from(5, String),
+                from(5, String),
+                all(Array(&[all(String), all(Bytes)])),
+            ],
+        ),
+        ApiKey::DescribeGroups => (5, &[all(List(&String)), from(3, INT8)]),
+        ApiKey::ListGroups => (3, &[from(4, List(&String)), from(5, List(&String))]),
+        ApiKey::ApiVersions => (3, &[from(3, String), from(3, String)]),
+        ApiKey::CreateTopics => (
+            5,
+            &[
+                all(Array(&[
+                    all(String),
+                    all(INT32),
+                    all(INT16),
+                    all(Array(&[all(INT32), all(List(&INT32))])),
+                    all(Array(&[all(String), all(String)])),
+                ])),
+                all(INT32),
+                all(INT8),
+            ],
+        ),
+        ApiKey::DeleteTopics => {
+            (4, &[from(6, Array(&[from(6, String), from(6, UUID)])), at(0, 5, List(&String)), all(INT32)])
+        }
+        ApiKey::DeleteRecords => (2, &[all(Array(&[all(String), all(Array(&[all(INT32), all(INT64)]))])), all(INT32)]),
+        ApiKey::InitProducerId => {
+            (2, &[all(String), all(INT32), from(3, INT64), from(3, INT16), from(6, INT8), from(6, INT8)])
+        }
+        ApiKey::OffsetForLeaderEpoch => {
+            (4, &[from(3, INT32), all(Array(&[all(String), all(Array(&[all(INT32), all(INT32), all(INT32)]))]))])
+        }
+        ApiKey::DescribeConfigs => {
+            (4, &[all(Array(&[all(INT8), all(String), all(List(&String))])), all(INT8), from(3, INT8)])
+        }
+        ApiKey::AlterConfigs => {
+            (2, &[all(Array(&[all(INT8), all(String), all(Array(&[all(String), all(String)]))])), all(INT8)])
+        }
+        ApiKey::CreatePartitions => {
+            (2, &[all(Array(&[all(String), all(INT32), all(Array(&[all(List(&INT32))]))])), all(INT32), all(INT8)])
+        }
+        ApiKey::DeleteGroups => (2, &[all(List(&String))]),
+        ApiKey::IncrementalAlterConfigs => {
+            (1, &[all(Array(&[all(INT8), all(String), all(Array(&[all(String), all(INT8), all(String)]))])), all(INT8)])
+        }
+        ApiKey::OffsetDelete => (NEVER, &[all(String), all(Array(&[all(String), all(Array(&[all(INT32)]))]))]),
+        ApiKey::DescribeCluster => (0, &[all(INT8), from(1, INT8), from(2, INT8)]),
+        ApiKey::DescribeTopicPartitions => {
+            (0, &[all(Array(&[all(String)])), all(INT32), all(Optional(&[all(String), all(INT32)]))])
+        }
+        _ => return None,
+    };
+    Some(Shape { flexible, fields })
+}
+
+/// The first version of an API that has compact lengths and tagged fields.
+pub(in crate::kafka) fn flexible_from(api: ApiKey) -> i16 {
+    shape(api).map_or(NEVER, |shape| shape.flexible)
+}
+
+/// Checks a request's body: nothing in it promises more than the body holds, or more than `max_elements` array elements.
+pub(in crate::kafka) fn check(api: ApiKey, version: i16, body: &[u8], max_elements: usize) -> Result<(), Malformed> {
+    let shape = shape(api).ok_or(Malformed::UnknownKey(api as i16))?;
+    let mut cursor = Cursor::new(body, max_elements);
+    cursor.fields(shape.fields, version, version >= shape.flexible)
+}
+
+/// Walks a body.
+pub(super) struct Cursor<'a> {
+    rest: &'a [u8],
+    elements_left: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(bytes: &'a [u8], max_elements: usize) -> Self {
+        Self { rest: bytes, elements_left: max_elements }
+    }
+
+    pub(super) fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Malformed::Truncated)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn int16(&mut self) -> Result<i16, Malformed> {
+        self.take(2).map(|b| i16::from_be_bytes([b[0], b[1]]))
+    }
+
+    fn int32(&mut self) -> Result<i32, Malformed> {
+        self.take(4).map(|b| i32::from_be_bytes([b[0], b[1], b[2], b[3]]))
+    }
+
+    /// An unsigned varint of at most 32 bits.
+    fn varint(&mut self) -> Result<u32, Malformed> {
+        let mut value = 0u32;
+        for shift in [0, 7, 14, 21, 28] {
+            let byte = u32::from(self.take(1)?[0]);
+            if shift == 28 && byte > 0x0f {
+                return Err(Malformed::Length);
+            }
+            value |= (byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(Malformed::Length)
+    }
+
+    /// A length or count; a null is none.
+    fn length(&mut self, flexible: bool, short: bool) -> Result<Option<usize>, Malformed> {
+        let length = if flexible {
+            i64::from(self.varint()?) - 1
+        } else if short {
+            i64::from(self.int16()?)
+        } else {
+            i64::from(self.int32()?)
+        };
+        match length {
+            -1 => Ok(None),
+            length => usize::try_from(length).map(Some).map_err(|_| Malformed::Length),
+        }
+    }
+
+    pub(super) fn nullable_string(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
+        self.length(false, true)?.map(|length| self.take(length)).transpose()
+    }
+
+    fn skip(&mut self, length: Option<usize>) -> Result<(), Malformed> {
+        self.take(length.unwrap_or(0)).map(drop)
+    }
+
+    /// A count of elements that each take a byte at the least.
+    fn count(&mut self, flexible: bool) -> Result<usize, Malformed> {
+        let count = self.length(flexible, false)?.unwrap_or(0);
+        self.spend(count)?;
+        Ok(count)
+    }
+
+    fn spend(&mut self, elements: usize) -> Result<(), Malformed> {
+        if elements > self.rest.len() {
+            return Err(Malformed::Truncated);
+        }
+        self.elements_left = self.elements_left.checked_sub(elements).ok_or(Malformed::Elements)?;
+        Ok(())
+    }
+
+    /// A tagged fields section.
+    pub(super) fn tags(&mut self) -> Result<(), Malformed> {
+        let count = self.varint()? as usize;
+        self.spend(count)?;
+        for _ in 0..count {
+            self.varint()?;
+            let size = self.varint()? as usize;
+            self.take(size)?;
+        }
+        Ok(())
+    }
+
+    fn fields(&mut self, fields: &[Field], version: i16, flexible: bool) -> Result<(), Malformed> {
+        for field in fields {
+            if (field.first..=field.last).contains(&version) {
+                self.value(&field.kind, version, flexible)?;
+            }
+        }
+        if flexible { self.tags() } else { Ok(()) }
+    }
+
+    fn value(&mut self, kind: &Kind, version: i16, flexible: bool) -> Result<(), Malformed> {
+        match kind {
+            Kind::Fixed(size) => self.take(*size).map(drop),
+            Kind::String => {
+                let length = self.length(flexible, true)?;
+                self.skip(length)
+            }
+            Kind::Bytes => {
+                let length = self.length(flexible, false)?;
+                self.skip(length)
+            }
+            Kind::List(kind) => {
+                for _ in 0..self.count(flexible)? {
+                    self.value(kind, version, flexible)?;
+                }
+                Ok(())
+            }
+            Kind::Array(fields) => {
+                for _ in 0..self.count(flexible)? {
+                    self.fields(fields, version, flexible)?;
+                }
+                Ok(())
+            }
+            Kind::Optional(fields) => match self.take(1)?[0].cast_signed() {
+                -1 => Ok(()),
+                _ => self.fields(fields, version, flexible),
+            },
+        }
+    }
+}
