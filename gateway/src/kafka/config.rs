@@ -13,37 +13,58 @@ pub struct Config {
     pub advertised: Option<String>,
     /// The id under which this node is told to clients.
     pub node_id: i32,
-    /// The cluster id told to clients. It should differ between installations and never change within one.
+    /// The cluster id told to clients: the installation's own, not a setting.
+    #[serde(skip)]
     pub cluster_id: String,
     /// The most connections at a time; a further one waits to be accepted.
     pub max_connections: usize,
     /// The largest request accepted (Kafka's `socket.request.max.bytes`); a larger one closes its connection.
+    #[serde(with = "crate::units::size")]
+    #[schemars(with = "String")]
     pub max_request_bytes: usize,
     /// The most array elements in one request, over all its arrays; more close its connection.
     pub max_request_elements: usize,
     /// The most requests of one connection that wait for their responses; reading stops at it.
     pub max_in_flight_requests: usize,
     /// The most bytes of requests and responses that one connection has in flight; reading stops at it.
+    #[serde(with = "crate::units::size")]
+    #[schemars(with = "String")]
     pub max_in_flight_bytes: usize,
     /// The most bytes of records in one fetch response, whatever the client asks for (Kafka's `fetch.max.bytes`).
+    #[serde(with = "crate::units::size")]
+    #[schemars(with = "String")]
     pub max_fetch_bytes: usize,
     /// A connection that has not sent a whole request within this time is closed; so is one that lets a request trickle in more slowly.
+    #[serde(with = "crate::units::duration")]
+    #[schemars(with = "String")]
     pub handshake_timeout: Duration,
     /// A connection without a request for this long is closed (Kafka's `connections.max.idle.ms`).
+    #[serde(with = "crate::units::duration")]
+    #[schemars(with = "String")]
     pub idle_timeout: Duration,
     /// The most members of one group, those that have only been given an id included (Kafka's `group.max.size`).
     pub max_group_members: usize,
     /// The most groups with members.
     pub max_groups: usize,
-    /// The most bytes of protocols' metadata one member may bring.
-    pub max_member_metadata_bytes: usize,
+    /// The most bytes of subscriptions and assignments that one group's members hold together.
+    #[serde(with = "crate::units::size")]
+    #[schemars(with = "String")]
+    pub max_group_metadata_bytes: usize,
     /// The shortest session timeout a member may ask for (Kafka's `group.min.session.timeout.ms`).
+    #[serde(with = "crate::units::duration")]
+    #[schemars(with = "String")]
     pub min_session_timeout: Duration,
     /// The longest session timeout a member may ask for (Kafka's `group.max.session.timeout.ms`).
+    #[serde(with = "crate::units::duration")]
+    #[schemars(with = "String")]
     pub max_session_timeout: Duration,
     /// How long the first rebalance of an empty group waits for more members (Kafka's `group.initial.rebalance.delay.ms`).
+    #[serde(with = "crate::units::duration")]
+    #[schemars(with = "String")]
     pub initial_rebalance_delay: Duration,
     /// The longest note kept with a committed offset (Kafka's `offset.metadata.max.bytes`).
+    #[serde(with = "crate::units::size")]
+    #[schemars(with = "String")]
     pub max_offset_metadata_bytes: usize,
 }
 
@@ -63,7 +84,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(600),
             max_group_members: 1_000,
             max_groups: 100_000,
-            max_member_metadata_bytes: 1 << 20,
+            max_group_metadata_bytes: 16 << 20,
             min_session_timeout: Duration::from_secs(6),
             max_session_timeout: Duration::from_secs(1800),
             initial_rebalance_delay: Duration::from_millis(250),

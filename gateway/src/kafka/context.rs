@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{BrokerId, TopicName};
 use kafka_protocol::protocol::StrBytes;
-use tidegate_engine::{PartitionId, Topic};
+use tidegate_engine::{GroupName, PartitionId, Topic};
 use uuid::Uuid;
 
 use super::Listener;
@@ -68,18 +68,13 @@ impl Context<'_> {
 
     /// Checks that the connection may ask this of the whole installation.
     pub(super) fn authorize_cluster(&self, action: Action) -> Result<(), Refusal> {
-        self.broker()
-            .authorize(self.principal(), action, Resource::Cluster)
-            .map_err(Refusal::about(About::Cluster))
+        self.broker().authorize(self.principal(), action, Resource::Cluster).map_err(Refusal::about(About::Cluster))
     }
 }
 
 /// The engine's partition for a partition index on the wire.
 pub(super) fn partition(topic: &Topic, index: i32) -> Result<PartitionId, ResponseError> {
-    u32::try_from(index)
-        .ok()
-        .and_then(|index| topic.partition(index))
-        .ok_or(ResponseError::UnknownTopicOrPartition)
+    u32::try_from(index).ok().and_then(|index| topic.partition(index)).ok_or(ResponseError::UnknownTopicOrPartition)
 }
 
 /// Checks a leader epoch a client believes in: ours is always 0 (KIP-320).
@@ -100,4 +95,19 @@ pub(super) fn wire_offset(offset: u64) -> i64 {
 /// A count on the wire.
 pub(super) fn wire_count(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+impl Context<'_> {
+    /// A group's full name, if the connection may use it.
+    pub(super) fn group_name(&self, id: &str, action: Action) -> Result<GroupName, Refusal> {
+        let name = GroupName::new(self.principal().namespace(), id)
+            .map_err(|error| Refusal::new(ResponseError::InvalidGroupId, error.to_string()))?;
+        self.broker().authorize(self.principal(), action, Resource::Group(id)).map_err(Refusal::about(About::Group))?;
+        Ok(name)
+    }
+}
+
+/// A copy that does not keep the request's buffer alive.
+pub(super) fn owned(text: &StrBytes) -> StrBytes {
+    StrBytes::from_string(text.to_string())
 }

@@ -21,7 +21,10 @@ pub(super) fn check(name: &str) -> Result<(), Refusal> {
     let shown: String = name.chars().take(64).collect();
     Err(Refusal::new(
         ResponseError::InvalidTopicException,
-        format!("'{}' is not a Kafka topic name: use 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'", shown.escape_debug()),
+        format!(
+            "'{}' is not a Kafka topic name: use 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'",
+            shown.escape_debug()
+        ),
     ))
 }
 

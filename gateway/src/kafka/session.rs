@@ -103,11 +103,7 @@ impl Session<'_> {
         tokio::try_join!(self.read(&mut input, responses), self.write(&mut output, queue)).map(drop)
     }
 
-    async fn read(
-        &self,
-        input: &mut (impl AsyncRead + Unpin),
-        responses: mpsc::Sender<Pending>,
-    ) -> Result<(), Ended> {
+    async fn read(&self, input: &mut (impl AsyncRead + Unpin), responses: mpsc::Sender<Pending>) -> Result<(), Ended> {
         let config = &self.listener.config;
         let mut reader = FrameReader::new(config.max_request_bytes);
         let mut patience = Patience::new(config.handshake_timeout);
@@ -152,7 +148,7 @@ impl Session<'_> {
     ) -> Result<(), Ended> {
         let permit = self.admit(budget, frame.len()).await?;
         let Some(context) = self.context(&mut frame)? else {
-            let refusal = Frame(vec![api_18_api_versions::refusal(&frame)?]);
+            let refusal = api_18_api_versions::refusal(&frame)?;
             return send(responses, Box::pin(std::future::ready(Some(refusal))), permit).await;
         };
         let elements = self.listener.config.max_request_elements;
@@ -171,7 +167,8 @@ impl Session<'_> {
     /// The request's header and surroundings; `None` for an ApiVersions request of an unknown version, which is answered.
     fn context(&self, frame: &mut Bytes) -> Result<Option<Context<'_>>, Malformed> {
         let (key, version, _) = RequestHeader::peek(frame)?;
-        let served = ApiKey::try_from(key).map_err(|()| Malformed::UnknownKey(key)).and_then(|api| api::check(api, version));
+        let served =
+            ApiKey::try_from(key).map_err(|()| Malformed::UnknownKey(key)).and_then(|api| api::check(api, version));
         match served {
             Err(Malformed::UnknownVersion(..)) if key == ApiKey::ApiVersions as i16 => return Ok(None),
             served => served?,

@@ -168,8 +168,8 @@ mod tests {
                 .with_records(Some(p.records.concat().into()))
         };
         let topic = |t: &FetchedTopic| {
-            let topic = theirs::FetchableTopicResponse::default()
-                .with_partitions(t.partitions.iter().map(partition).collect());
+            let topic =
+                theirs::FetchableTopicResponse::default().with_partitions(t.partitions.iter().map(partition).collect());
             if version >= 13 { topic.with_topic_id(t.id) } else { topic.with_topic(TopicName(t.name.clone())) }
         };
         theirs::FetchResponse::default()
@@ -191,9 +191,8 @@ mod tests {
     }
 
     fn responses() -> impl Strategy<Value = FetchResponse> {
-        let topic = ("[a-z]{1,200}", any::<u128>(), prop::collection::vec(partitions(), 0..4)).prop_map(
-            |(name, id, partitions)| FetchedTopic { name: name.into(), id: Uuid::from_u128(id), partitions },
-        );
+        let topic = ("[a-z]{1,200}", any::<u128>(), prop::collection::vec(partitions(), 0..4))
+            .prop_map(|(name, id, partitions)| FetchedTopic { name: name.into(), id: Uuid::from_u128(id), partitions });
         (any::<i16>(), prop::collection::vec(topic, 0..4))
             .prop_map(|(error_code, topics)| FetchResponse { error_code, topics })
     }

@@ -7,6 +7,7 @@
 use kafka_protocol::messages::ApiKey;
 
 use super::Malformed;
+use Kind::{Array, Bytes, List, Optional, String};
 
 /// What a field looks like on the wire.
 enum Kind {
@@ -53,159 +54,196 @@ const INT32: Kind = Kind::Fixed(4);
 const INT64: Kind = Kind::Fixed(8);
 const UUID: Kind = Kind::Fixed(16);
 
-fn shape(api: ApiKey) -> Option<Shape> {
-    use Kind::{Array, Bytes, List, Optional, String};
-    let (flexible, fields): (i16, &'static [Field]) = match api {
-        ApiKey::Produce => (
-            9,
-            &[
-                all(String),
-                all(INT16),
-                all(INT32),
-                all(Array(&[at(0, 12, String), from(13, UUID), all(Array(&[all(INT32), all(Bytes)]))])),
-            ],
-        ),
-        ApiKey::Fetch => (
-            12,
-            &[
-                at(0, 14, INT32),
-                all(INT32),
-                all(INT32),
-                all(INT32),
-                all(INT8),
-                from(7, INT32),
-                from(7, INT32),
-                all(Array(&[
-                    at(0, 12, String),
-                    from(13, UUID),
-                    all(Array(&[all(INT32), from(9, INT32), all(INT64), from(12, INT32), from(5, INT64), all(INT32)])),
-                ])),
-                from(7, Array(&[at(7, 12, String), from(13, UUID), from(7, List(&INT32))])),
-                from(11, String),
-            ],
-        ),
-        ApiKey::ListOffsets => (
-            6,
-            &[
-                all(INT32),
-                from(2, INT8),
-                all(Array(&[all(String), all(Array(&[all(INT32), from(4, INT32), all(INT64)]))])),
-                from(10, INT32),
-            ],
-        ),
-        ApiKey::Metadata => {
-            (9, &[all(Array(&[from(10, UUID), all(String)])), from(4, INT8), at(8, 10, INT8), from(8, INT8)])
-        }
-        ApiKey::OffsetCommit => (
+const PRODUCE: Shape = Shape {
+    flexible: 9,
+    fields: &[
+        all(String),
+        all(INT16),
+        all(INT32),
+        all(Array(&[at(0, 12, String), from(13, UUID), all(Array(&[all(INT32), all(Bytes)]))])),
+    ],
+};
+const FETCH: Shape = Shape {
+    flexible: 12,
+    fields: &[
+        at(0, 14, INT32),
+        all(INT32),
+        all(INT32),
+        all(INT32),
+        all(INT8),
+        from(7, INT32),
+        from(7, INT32),
+        all(Array(&[
+            at(0, 12, String),
+            from(13, UUID),
+            all(Array(&[all(INT32), from(9, INT32), all(INT64), from(12, INT32), from(5, INT64), all(INT32)])),
+        ])),
+        from(7, Array(&[at(7, 12, String), from(13, UUID), from(7, List(&INT32))])),
+        from(11, String),
+    ],
+};
+const LIST_OFFSETS: Shape = Shape {
+    flexible: 6,
+    fields: &[
+        all(INT32),
+        from(2, INT8),
+        all(Array(&[all(String), all(Array(&[all(INT32), from(4, INT32), all(INT64)]))])),
+        from(10, INT32),
+    ],
+};
+const METADATA: Shape = Shape {
+    flexible: 9,
+    fields: &[all(Array(&[from(10, UUID), all(String)])), from(4, INT8), at(8, 10, INT8), from(8, INT8)],
+};
+const OFFSET_COMMIT: Shape = Shape {
+    flexible: 8,
+    fields: &[
+        all(String),
+        all(INT32),
+        all(String),
+        from(7, String),
+        at(2, 4, INT64),
+        all(Array(&[
+            at(0, 9, String),
+            from(10, UUID),
+            all(Array(&[all(INT32), all(INT64), from(6, INT32), all(String)])),
+        ])),
+    ],
+};
+const OFFSET_FETCH: Shape = Shape {
+    flexible: 6,
+    fields: &[
+        at(0, 7, String),
+        at(0, 7, Array(&[at(0, 7, String), at(0, 7, List(&INT32))])),
+        from(
             8,
-            &[
-                all(String),
-                all(INT32),
-                all(String),
-                from(7, String),
-                at(2, 4, INT64),
-                all(Array(&[
-                    at(0, 9, String),
-                    from(10, UUID),
-                    all(Array(&[all(INT32), all(INT64), from(6, INT32), all(String)])),
-                ])),
-            ],
-        ),
-        ApiKey::OffsetFetch => (
-            6,
-            &[
-                at(0, 7, String),
-                at(0, 7, Array(&[at(0, 7, String), at(0, 7, List(&INT32))])),
-                from(
-                    8,
-                    Array(&[
-                        from(8, String),
-                        from(9, String),
-                        from(9, INT32),
-                        from(8, Array(&[at(8, 9, String), from(10, UUID), from(8, List(&INT32))])),
-                    ]),
-                ),
-                from(7, INT8),
-            ],
-        ),
-        ApiKey::FindCoordinator => (3, &[at(0, 3, String), from(1, INT8), from(4, List(&String))]),
-        ApiKey::JoinGroup => (
-            6,
-            &[
-                all(String),
-                all(INT32),
-                from(1, INT32),
-                all(String),
-                from(5, String),
-                all(String),
-                all(Array(&[all(String), all(Bytes)])),
+            Array(&[
                 from(8, String),
-            ],
+                from(9, String),
+                from(9, INT32),
+                from(8, Array(&[at(8, 9, String), from(10, UUID), from(8, List(&INT32))])),
+            ]),
         ),
-        ApiKey::Heartbeat => (4, &[all(String), all(INT32), all(String), from(3, String)]),
-        ApiKey::LeaveGroup => {
-            (4, &[all(String), at(0, 2, String), from(3, Array(&[from(3, String), from(3, String), from(5, String)]))])
-        }
-        ApiKey::SyncGroup => (
-            4,
-            &[
-                all(String),
-                all(INT32),
-                all(String),
-                from(3, String),
-                from(5, String),
-                from(5, String),
-                all(Array(&[all(String), all(Bytes)])),
-            ],
-        ),
-        ApiKey::DescribeGroups => (5, &[all(List(&String)), from(3, INT8)]),
-        ApiKey::ListGroups => (3, &[from(4, List(&String)), from(5, List(&String))]),
-        ApiKey::ApiVersions => (3, &[from(3, String), from(3, String)]),
-        ApiKey::CreateTopics => (
-            5,
-            &[
-                all(Array(&[
-                    all(String),
-                    all(INT32),
-                    all(INT16),
-                    all(Array(&[all(INT32), all(List(&INT32))])),
-                    all(Array(&[all(String), all(String)])),
-                ])),
-                all(INT32),
-                all(INT8),
-            ],
-        ),
-        ApiKey::DeleteTopics => {
-            (4, &[from(6, Array(&[from(6, String), from(6, UUID)])), at(0, 5, List(&String)), all(INT32)])
-        }
-        ApiKey::DeleteRecords => (2, &[all(Array(&[all(String), all(Array(&[all(INT32), all(INT64)]))])), all(INT32)]),
-        ApiKey::InitProducerId => {
-            (2, &[all(String), all(INT32), from(3, INT64), from(3, INT16), from(6, INT8), from(6, INT8)])
-        }
-        ApiKey::OffsetForLeaderEpoch => {
-            (4, &[from(3, INT32), all(Array(&[all(String), all(Array(&[all(INT32), all(INT32), all(INT32)]))]))])
-        }
-        ApiKey::DescribeConfigs => {
-            (4, &[all(Array(&[all(INT8), all(String), all(List(&String))])), all(INT8), from(3, INT8)])
-        }
-        ApiKey::AlterConfigs => {
-            (2, &[all(Array(&[all(INT8), all(String), all(Array(&[all(String), all(String)]))])), all(INT8)])
-        }
-        ApiKey::CreatePartitions => {
-            (2, &[all(Array(&[all(String), all(INT32), all(Array(&[all(List(&INT32))]))])), all(INT32), all(INT8)])
-        }
-        ApiKey::DeleteGroups => (2, &[all(List(&String))]),
-        ApiKey::IncrementalAlterConfigs => {
-            (1, &[all(Array(&[all(INT8), all(String), all(Array(&[all(String), all(INT8), all(String)]))])), all(INT8)])
-        }
-        ApiKey::OffsetDelete => (NEVER, &[all(String), all(Array(&[all(String), all(Array(&[all(INT32)]))]))]),
-        ApiKey::DescribeCluster => (0, &[all(INT8), from(1, INT8), from(2, INT8)]),
-        ApiKey::DescribeTopicPartitions => {
-            (0, &[all(Array(&[all(String)])), all(INT32), all(Optional(&[all(String), all(INT32)]))])
-        }
+        from(7, INT8),
+    ],
+};
+const FIND_COORDINATOR: Shape =
+    Shape { flexible: 3, fields: &[at(0, 3, String), from(1, INT8), from(4, List(&String))] };
+const JOIN_GROUP: Shape = Shape {
+    flexible: 6,
+    fields: &[
+        all(String),
+        all(INT32),
+        from(1, INT32),
+        all(String),
+        from(5, String),
+        all(String),
+        all(Array(&[all(String), all(Bytes)])),
+        from(8, String),
+    ],
+};
+const HEARTBEAT: Shape = Shape { flexible: 4, fields: &[all(String), all(INT32), all(String), from(3, String)] };
+const LEAVE_GROUP: Shape = Shape {
+    flexible: 4,
+    fields: &[all(String), at(0, 2, String), from(3, Array(&[from(3, String), from(3, String), from(5, String)]))],
+};
+const SYNC_GROUP: Shape = Shape {
+    flexible: 4,
+    fields: &[
+        all(String),
+        all(INT32),
+        all(String),
+        from(3, String),
+        from(5, String),
+        from(5, String),
+        all(Array(&[all(String), all(Bytes)])),
+    ],
+};
+const DESCRIBE_GROUPS: Shape = Shape { flexible: 5, fields: &[all(List(&String)), from(3, INT8)] };
+const LIST_GROUPS: Shape = Shape { flexible: 3, fields: &[from(4, List(&String)), from(5, List(&String))] };
+const API_VERSIONS: Shape = Shape { flexible: 3, fields: &[from(3, String), from(3, String)] };
+const CREATE_TOPICS: Shape = Shape {
+    flexible: 5,
+    fields: &[
+        all(Array(&[
+            all(String),
+            all(INT32),
+            all(INT16),
+            all(Array(&[all(INT32), all(List(&INT32))])),
+            all(Array(&[all(String), all(String)])),
+        ])),
+        all(INT32),
+        all(INT8),
+    ],
+};
+const DELETE_TOPICS: Shape = Shape {
+    flexible: 4,
+    fields: &[from(6, Array(&[from(6, String), from(6, UUID)])), at(0, 5, List(&String)), all(INT32)],
+};
+const DELETE_RECORDS: Shape =
+    Shape { flexible: 2, fields: &[all(Array(&[all(String), all(Array(&[all(INT32), all(INT64)]))])), all(INT32)] };
+const INIT_PRODUCER_ID: Shape = Shape {
+    flexible: 2,
+    fields: &[all(String), all(INT32), from(3, INT64), from(3, INT16), from(6, INT8), from(6, INT8)],
+};
+const OFFSET_FOR_LEADER_EPOCH: Shape = Shape {
+    flexible: 4,
+    fields: &[from(3, INT32), all(Array(&[all(String), all(Array(&[all(INT32), all(INT32), all(INT32)]))]))],
+};
+const DESCRIBE_CONFIGS: Shape = Shape {
+    flexible: 4,
+    fields: &[all(Array(&[all(INT8), all(String), all(List(&String))])), all(INT8), from(3, INT8)],
+};
+const ALTER_CONFIGS: Shape = Shape {
+    flexible: 2,
+    fields: &[all(Array(&[all(INT8), all(String), all(Array(&[all(String), all(String)]))])), all(INT8)],
+};
+const CREATE_PARTITIONS: Shape = Shape {
+    flexible: 2,
+    fields: &[all(Array(&[all(String), all(INT32), all(Array(&[all(List(&INT32))]))])), all(INT32), all(INT8)],
+};
+const DELETE_GROUPS: Shape = Shape { flexible: 2, fields: &[all(List(&String))] };
+const INCREMENTAL_ALTER_CONFIGS: Shape = Shape {
+    flexible: 1,
+    fields: &[all(Array(&[all(INT8), all(String), all(Array(&[all(String), all(INT8), all(String)]))])), all(INT8)],
+};
+const OFFSET_DELETE: Shape =
+    Shape { flexible: NEVER, fields: &[all(String), all(Array(&[all(String), all(Array(&[all(INT32)]))]))] };
+const DESCRIBE_CLUSTER: Shape = Shape { flexible: 0, fields: &[all(INT8), from(1, INT8), from(2, INT8)] };
+const DESCRIBE_TOPIC_PARTITIONS: Shape =
+    Shape { flexible: 0, fields: &[all(Array(&[all(String)])), all(INT32), all(Optional(&[all(String), all(INT32)]))] };
+
+fn shape(api: ApiKey) -> Option<&'static Shape> {
+    Some(match api {
+        ApiKey::Produce => &PRODUCE,
+        ApiKey::Fetch => &FETCH,
+        ApiKey::ListOffsets => &LIST_OFFSETS,
+        ApiKey::Metadata => &METADATA,
+        ApiKey::OffsetCommit => &OFFSET_COMMIT,
+        ApiKey::OffsetFetch => &OFFSET_FETCH,
+        ApiKey::FindCoordinator => &FIND_COORDINATOR,
+        ApiKey::JoinGroup => &JOIN_GROUP,
+        ApiKey::Heartbeat => &HEARTBEAT,
+        ApiKey::LeaveGroup => &LEAVE_GROUP,
+        ApiKey::SyncGroup => &SYNC_GROUP,
+        ApiKey::DescribeGroups => &DESCRIBE_GROUPS,
+        ApiKey::ListGroups => &LIST_GROUPS,
+        ApiKey::ApiVersions => &API_VERSIONS,
+        ApiKey::CreateTopics => &CREATE_TOPICS,
+        ApiKey::DeleteTopics => &DELETE_TOPICS,
+        ApiKey::DeleteRecords => &DELETE_RECORDS,
+        ApiKey::InitProducerId => &INIT_PRODUCER_ID,
+        ApiKey::OffsetForLeaderEpoch => &OFFSET_FOR_LEADER_EPOCH,
+        ApiKey::DescribeConfigs => &DESCRIBE_CONFIGS,
+        ApiKey::AlterConfigs => &ALTER_CONFIGS,
+        ApiKey::CreatePartitions => &CREATE_PARTITIONS,
+        ApiKey::DeleteGroups => &DELETE_GROUPS,
+        ApiKey::IncrementalAlterConfigs => &INCREMENTAL_ALTER_CONFIGS,
+        ApiKey::OffsetDelete => &OFFSET_DELETE,
+        ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
+        ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
         _ => return None,
-    };
-    Some(Shape { flexible, fields })
+    })
 }
 
 /// The first version of an API that has compact lengths and tagged fields.
