@@ -8,10 +8,11 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod identity;
+pub mod kafka;
 pub mod listener;
 
 mod pending;
 pub mod server;
 pub mod telemetry;
 pub mod units;
-use pending::{http, kafka};
+use pending::http;

@@ -91,6 +91,15 @@ impl Broker {
         Ok(self.engine.commit_offsets(&name, offsets)?.wait().await?)
     }
 
+    /// Forgets committed offsets of partitions; durable when it returns.
+    ///
+    /// # Errors
+    /// [`super::Kind::NotFound`], [`super::Kind::Forbidden`].
+    pub async fn delete_offsets(&self, principal: &Principal, name: &str, partitions: &[PartitionId]) -> Result<()> {
+        let name = self.group_name(principal, Action::Configure, name)?;
+        Ok(self.engine.delete_offsets(&name, partitions)?.wait().await?)
+    }
+
     /// Committed progress by partition; empty for a group that does not exist.
     ///
     /// # Errors

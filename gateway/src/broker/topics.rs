@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_engine::{Error as EngineError, Topic, TopicConfig, TopicName};
+use tidegate_engine::{Error as EngineError, PartitionId, Topic, TopicConfig, TopicName};
 use uuid::Uuid;
 
 use super::{Action, Broker, Error, Kind, Principal, Resource, Result};
@@ -73,6 +73,24 @@ impl Broker {
         let (topic, commit) = self.engine.grow_topic(&TopicName::new(principal.namespace(), name)?, partitions)?;
         commit.wait().await?;
         Ok(topic)
+    }
+
+    /// Removes every record of a topic's partition below `offset` (the high watermark if none); durable when it returns.
+    /// Returns the first offset kept.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::OutOfRange`], [`Kind::Forbidden`].
+    pub async fn delete_records(
+        &self,
+        principal: &Principal,
+        topic: &str,
+        partition: PartitionId,
+        offset: Option<u64>,
+    ) -> Result<u64> {
+        self.authorize(principal, Action::Configure, Resource::Topic(topic))?;
+        let (log_start, commit) = self.engine.delete_records(partition, offset)?;
+        commit.wait().await?;
+        Ok(log_start)
     }
 
     pub(super) fn find_topic(&self, principal: &Principal, name: &str) -> Result<Arc<Topic>> {

@@ -1,0 +1,255 @@
+//! Produce (key 0), versions 3 to 13.
+//!
+//! - Version 0 is told to clients as the lowest although 0 to 2 are refused, as Kafka 4 does: librdkafka takes a broker without
+//!   version 0 for one that cannot compress (KAFKA-18659).
+//! - Batches go through as they came: checksum and header are checked, records are looked into only where the topic is compacted.
+//! - One batch of format v2 per partition, as Kafka asks for; older formats get UNSUPPORTED_FOR_MESSAGE_FORMAT.
+//! - `acks` 1 and -1 are the same: the answer comes when the batch has the topic's durability. `acks` 0 has no answer; if it
+//!   fails the connection is closed, as Kafka does.
+//! - A repeated batch of an idempotent producer is answered with its first offset.
+//! - Transactions are not served: a transactional batch gets INVALID_TXN_STATE.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
+use kafka_protocol::protocol::{Decodable, StrBytes};
+use tidegate_engine::batch::Batch;
+use tidegate_engine::{Appended, Commit, Topic, Write};
+
+use super::api::{Versions, versions};
+use super::codec::{self, Frame, Malformed, RequestHeader};
+use super::context::{Context, partition, wire_offset};
+use super::error::{About, Refusal, code};
+use super::metrics::Metrics;
+use super::names;
+use crate::broker::{Action, Error, Resource};
+
+pub(super) const VERSIONS: Versions = versions(0, 13);
+/// The versions that are really decoded.
+pub(super) const DECODED: Versions = versions(3, 13);
+
+const TRANSACTIONAL: u16 = 0x10;
+const COMPRESSION: u16 = 0x07;
+const ZSTD: u16 = 4;
+/// The byte of a batch that says which format it is in, in all of them.
+const MAGIC_AT: usize = 16;
+
+/// A produce request whose batches have been appended and that waits for them to be durable.
+pub(super) struct Started {
+    header: RequestHeader,
+    response: ProduceResponse,
+    accepted: Vec<Slot>,
+    commit: Option<Commit>,
+    acks: i16,
+}
+
+/// Where in the response an accepted batch is answered.
+struct Slot {
+    topic: usize,
+    partition: usize,
+    records: usize,
+    bytes: usize,
+}
+
+/// Appends a request's batches. Calls one after the other keep their order.
+pub(super) async fn start(context: &Context<'_>, mut body: Bytes) -> Result<Started, Malformed> {
+    let request = ProduceRequest::decode(&mut body, context.version()).map_err(|_| Malformed::Undecodable)?;
+    let mut intake = Intake { version: context.version(), acks: request.acks, writes: Vec::new(), slots: Vec::new() };
+    let mut topics = Vec::with_capacity(request.topic_data.len());
+    for data in request.topic_data {
+        let topic = find_topic(context, &data).await;
+        topics.push(intake.topic(topics.len(), data, topic.as_deref()));
+    }
+    let response = ProduceResponse::default().with_responses(topics);
+    let mut started =
+        Started { header: context.header.clone(), response, accepted: Vec::new(), commit: None, acks: request.acks };
+    if !intake.writes.is_empty() {
+        let appends = context.broker().publish(intake.writes).await;
+        started.appended(intake.slots, appends.results);
+        started.commit = Some(appends.commit);
+    }
+    Ok(started)
+}
+
+async fn find_topic(context: &Context<'_>, data: &TopicProduceData) -> Result<Arc<Topic>, Refusal> {
+    let (broker, principal) = (context.broker(), context.principal());
+    if context.version() >= 13 {
+        let topic = broker.topic_by_id(principal, data.topic_id).ok_or(ResponseError::UnknownTopicId)?;
+        broker
+            .authorize(principal, Action::Write, Resource::Topic(topic.name.name()))
+            .map_err(Refusal::about(About::Topic))?;
+        return Ok(topic);
+    }
+    names::check(&data.name)?;
+    broker.topic_for_write(principal, &data.name).await.map_err(Refusal::about(About::Topic))
+}
+
+/// Takes a request's batches in.
+struct Intake {
+    version: i16,
+    acks: i16,
+    writes: Vec<Write>,
+    slots: Vec<Slot>,
+}
+
+impl Intake {
+    fn topic(&mut self, at: usize, data: TopicProduceData, topic: Result<&Topic, &Refusal>) -> TopicProduceResponse {
+        let mut partitions = Vec::with_capacity(data.partition_data.len());
+        for data in data.partition_data {
+            let index = data.index;
+            let taken = topic.map_err(Clone::clone).and_then(|topic| self.partition(topic, data));
+            partitions.push(match taken {
+                Ok(write) => {
+                    self.slots.push(Slot {
+                        topic: at,
+                        partition: partitions.len(),
+                        records: write.batch.header.record_count as usize,
+                        bytes: write.batch.bytes.len(),
+                    });
+                    self.writes.push(write);
+                    PartitionProduceResponse::default().with_index(index)
+                }
+                Err(refusal) => refused(PartitionProduceResponse::default().with_index(index), self.version, refusal),
+            });
+        }
+        TopicProduceResponse::default()
+            .with_name(data.name)
+            .with_topic_id(data.topic_id)
+            .with_partition_responses(partitions)
+    }
+
+    fn partition(&self, topic: &Topic, data: PartitionProduceData) -> Result<Write, Refusal> {
+        if !(-1..=1).contains(&self.acks) {
+            return Err(ResponseError::InvalidRequiredAcks.into());
+        }
+        let id = partition(topic, data.index)?;
+        let batch = take_batch(data.records.unwrap_or_default())?;
+        check_batch(&batch, topic, self.version)?;
+        Ok(Write::new(id, batch))
+    }
+}
+
+fn take_batch(mut records: Bytes) -> Result<Batch, Refusal> {
+    match records.get(MAGIC_AT) {
+        Some(2) => {}
+        Some(0 | 1) => return Err(ResponseError::UnsupportedForMessageFormat.into()),
+        _ => return Err(Refusal::new(ResponseError::InvalidRecord, "there is no record batch of format v2")),
+    }
+    let batch = Batch::split_from(&mut records).map_err(|error| Refusal::about(About::Topic)(error.into()))?;
+    if !records.is_empty() {
+        return Err(Refusal::new(ResponseError::InvalidRecord, "there must be exactly one record batch per partition"));
+    }
+    batch.validate_for_append().map_err(|error| Refusal::new(ResponseError::InvalidRecord, error.to_string()))?;
+    Ok(batch)
+}
+
+fn check_batch(batch: &Batch, topic: &Topic, version: i16) -> Result<(), Refusal> {
+    let attributes = batch.header.attributes;
+    if attributes & TRANSACTIONAL != 0 {
+        return Err(Refusal::new(ResponseError::InvalidTxnState, "transactions are not served"));
+    }
+    if attributes & COMPRESSION == ZSTD && version < 7 {
+        return Err(ResponseError::UnsupportedCompressionType.into());
+    }
+    if attributes & COMPRESSION > ZSTD {
+        return Err(ResponseError::UnsupportedCompressionType.into());
+    }
+    if topic.config.retention.compact {
+        return check_keys(batch);
+    }
+    Ok(())
+}
+
+/// A compacted topic keeps the last value of each key, so every record needs one.
+fn check_keys(batch: &Batch) -> Result<(), Refusal> {
+    let records =
+        batch.records(0, MAX_DECOMPRESSED_BYTES).map_err(|error| Refusal::about(About::Topic)(error.into()))?;
+    match records.iter().position(|record| record.key.is_none()) {
+        None => Ok(()),
+        Some(at) => Err(Refusal::new(
+            ResponseError::InvalidRecord,
+            format!("record {at} of the batch has no key, which a compacted topic needs"),
+        )),
+    }
+}
+
+/// What one batch for a compacted topic may decompress to: a bound on memory while its keys are checked.
+const MAX_DECOMPRESSED_BYTES: usize = 64 << 20;
+
+fn refused(response: PartitionProduceResponse, version: i16, refusal: Refusal) -> PartitionProduceResponse {
+    let response = response.with_error_code(refusal.code()).with_base_offset(-1).with_log_append_time_ms(-1);
+    if version >= 8 { response.with_error_message(Some(StrBytes::from_string(refusal.message))) } else { response }
+}
+
+impl Started {
+    fn appended(&mut self, slots: Vec<Slot>, results: Vec<tidegate_engine::Result<Appended>>) {
+        for (slot, result) in slots.into_iter().zip(results) {
+            match result {
+                Ok(appended) => {
+                    let response = self.slot(&slot);
+                    response.base_offset = appended.base_offset.map_or(-1, wire_offset);
+                    response.log_append_time_ms = appended.append_time_ms;
+                    response.log_start_offset = wire_offset(appended.log_start);
+                    self.accepted.push(slot);
+                }
+                Err(error) => self.refuse(&slot, error.into()),
+            }
+        }
+    }
+
+    fn slot(&mut self, slot: &Slot) -> &mut PartitionProduceResponse {
+        &mut self.response.responses[slot.topic].partition_responses[slot.partition]
+    }
+
+    fn refuse(&mut self, slot: &Slot, error: Error) {
+        let version = self.header.version;
+        let refusal = Refusal::new(code(error.kind, About::Topic), error.message);
+        let response = self.slot(slot);
+        *response = refused(PartitionProduceResponse::default().with_index(response.index), version, refusal);
+    }
+
+    /// Whether the client waits for an answer.
+    pub(super) fn wants_response(&self) -> bool {
+        self.acks != 0
+    }
+
+    /// Whether some batch was refused.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failures() > 0
+    }
+
+    fn failures(&self) -> usize {
+        self.response
+            .responses
+            .iter()
+            .flat_map(|topic| &topic.partition_responses)
+            .filter(|p| p.error_code != 0)
+            .count()
+    }
+
+    /// Waits until what was accepted is durable, and answers.
+    pub(super) async fn finish(mut self, metrics: Arc<Metrics>) -> Option<Frame> {
+        if let Some(commit) = self.commit.take()
+            && let Err(error) = commit.wait().await
+        {
+            for slot in std::mem::take(&mut self.accepted) {
+                self.refuse(&slot, error.clone().into());
+            }
+        }
+        self.count(&metrics);
+        codec::encode(self.header.api, self.header.version, self.header.correlation, &self.response)
+    }
+
+    /// Counts what was accepted and what was not.
+    pub(super) fn count(&self, metrics: &Metrics) {
+        for slot in &self.accepted {
+            metrics.records_produced.add(slot.records);
+            metrics.bytes_produced.add(slot.bytes);
+        }
+        metrics.produce_errors.add(self.failures());
+    }
+}

@@ -1,0 +1,111 @@
+//! IncrementalAlterConfigs (key 44), versions 0 to 1 (KIP-339): changes some of a topic's settings.
+//!
+//! - SET, DELETE (back to the gateway's default), and for lists APPEND and SUBTRACT. All of a topic's changes happen or none.
+//! - Only topics can be altered: this node's settings are changed in the gateway's configuration, and an attempt gets
+//!   INVALID_REQUEST that says so.
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
+use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+use kafka_protocol::protocol::StrBytes;
+use tidegate_engine::TopicConfig;
+
+use super::api::{Versions, versions};
+use super::api_32_describe_configs::TOPIC;
+use super::context::Context;
+use super::error::{About, Refusal};
+use super::topic_config::{self, Changes};
+use crate::broker::{Action, Resource};
+
+pub(super) const VERSIONS: Versions = versions(0, 1);
+
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+
+pub(super) async fn handle(
+    context: &Context<'_>,
+    request: IncrementalAlterConfigsRequest,
+) -> IncrementalAlterConfigsResponse {
+    let mut responses = Vec::with_capacity(request.resources.len());
+    for resource in request.resources {
+        let result = alter(context, &resource, request.validate_only).await;
+        let response = AlterConfigsResourceResponse::default()
+            .with_resource_type(resource.resource_type)
+            .with_resource_name(resource.resource_name);
+        responses.push(match result {
+            Ok(()) => response,
+            Err(refusal) => response
+                .with_error_code(refusal.code())
+                .with_error_message(Some(StrBytes::from_string(refusal.message))),
+        });
+    }
+    IncrementalAlterConfigsResponse::default().with_responses(responses)
+}
+
+async fn alter(context: &Context<'_>, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), Refusal> {
+    apply(context, resource.resource_type, &resource.resource_name, validate_only, |current, defaults| {
+        let mut changes = Changes::of(current.clone());
+        for config in &resource.configs {
+            change(&mut changes, config, current, defaults)?;
+        }
+        Ok(changes)
+    })
+    .await
+}
+
+fn change(
+    changes: &mut Changes,
+    config: &AlterableConfig,
+    current: &TopicConfig,
+    defaults: &TopicConfig,
+) -> Result<(), Refusal> {
+    match config.config_operation {
+        SET => changes.set(&config.name, config.value.as_deref()),
+        DELETE => changes.reset(&config.name, defaults),
+        operation @ (APPEND | SUBTRACT) if topic_config::is_list(&config.name) => {
+            let old = topic_config::get(current, &config.name).unwrap_or_default();
+            let value = combine(&old, config.value.as_deref().unwrap_or_default(), operation == APPEND);
+            changes.set(&config.name, Some(&value))
+        }
+        APPEND | SUBTRACT => {
+            Err(Refusal::new(ResponseError::InvalidConfig, format!("{} is not a list", &*config.name)))
+        }
+        _ => Err(Refusal::new(ResponseError::InvalidRequest, "an unknown operation")),
+    }
+}
+
+fn combine(old: &str, value: &str, append: bool) -> String {
+    let named: Vec<&str> = value.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    let mut parts: Vec<&str> = old.split(',').filter(|part| !named.contains(part)).collect();
+    if append {
+        parts.extend(named);
+    }
+    parts.join(",")
+}
+
+/// Changes a topic's settings to what `change` makes of them and the defaults.
+pub(super) async fn apply(
+    context: &Context<'_>,
+    resource_type: i8,
+    name: &str,
+    validate_only: bool,
+    change: impl FnOnce(&TopicConfig, &TopicConfig) -> Result<Changes, Refusal> + Send,
+) -> Result<(), Refusal> {
+    if resource_type != TOPIC {
+        return Err(Refusal::new(
+            ResponseError::InvalidRequest,
+            "only a topic's settings can be altered here; this node's are in the gateway's configuration",
+        ));
+    }
+    let (broker, principal) = (context.broker(), context.principal());
+    let topic = context.readable(name)?;
+    let config = change(&topic.config, &broker.settings().topic)?.finish();
+    broker.authorize(principal, Action::Configure, Resource::Topic(name)).map_err(Refusal::about(About::Topic))?;
+    if !validate_only {
+        broker.alter_topic(principal, name, config).await.map_err(Refusal::about(About::Topic))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! What the listener counts: plain atomics, read by the admin listener.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kafka_protocol::messages::ApiKey;
+
+/// One more than the largest API key counted by itself.
+const KEYS: usize = 128;
+
+/// A number that only grows (or, for a gauge, that many things at the moment).
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds.
+    pub(super) fn add(&self, count: usize) {
+        self.0.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// Takes away; for a gauge.
+    pub(super) fn sub(&self, count: usize) {
+        self.0.fetch_sub(count as u64, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The listener's counters.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Connections open now.
+    pub connections: Counter,
+    /// Connections accepted since the start.
+    pub connections_accepted: Counter,
+    /// Connections closed because of what the client sent: malformed, too large, an unknown key or version, too slow.
+    pub connections_refused: Counter,
+    /// Bytes received.
+    pub bytes_in: Counter,
+    /// Bytes sent.
+    pub bytes_out: Counter,
+    /// Records accepted by Produce.
+    pub records_produced: Counter,
+    /// Bytes of record batches accepted by Produce.
+    pub bytes_produced: Counter,
+    /// Bytes of record batches sent by Fetch.
+    pub bytes_fetched: Counter,
+    /// Partitions answered with an error by Produce.
+    pub produce_errors: Counter,
+    /// Partitions answered with an error by Fetch.
+    pub fetch_errors: Counter,
+    /// Groups with members.
+    pub groups: Counter,
+    /// Rebalances completed.
+    pub rebalances: Counter,
+    requests: [Counter; KEYS],
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            connections: Counter::default(),
+            connections_accepted: Counter::default(),
+            connections_refused: Counter::default(),
+            bytes_in: Counter::default(),
+            bytes_out: Counter::default(),
+            records_produced: Counter::default(),
+            bytes_produced: Counter::default(),
+            bytes_fetched: Counter::default(),
+            produce_errors: Counter::default(),
+            fetch_errors: Counter::default(),
+            groups: Counter::default(),
+            rebalances: Counter::default(),
+            requests: std::array::from_fn(|_| Counter::default()),
+        }
+    }
+}
+
+impl Metrics {
+    pub(super) fn count_request(&self, api: ApiKey) {
+        if let Some(counter) = self.requests.get(api as usize) {
+            counter.add(1);
+        }
+    }
+
+    /// Requests by the API's name, of the APIs served.
+    pub fn requests(&self) -> impl Iterator<Item = (String, u64)> {
+        super::api::TABLE.iter().map(|api| (format!("{:?}", api.key), self.requests[api.key as usize].get()))
+    }
+}
