@@ -7,7 +7,7 @@ use clap::Parser;
 use tidegate::cli::{self, Arguments, Command, Error, Serve};
 use tidegate::server::{Reloader, Server};
 use tidegate::telemetry;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -24,10 +24,12 @@ async fn serve(arguments: Serve) -> Result<(), Error> {
     let sources = arguments.sources();
     let config = sources.load()?;
     let level = telemetry::start(&config.log);
+    // Before anything else: a stop asked for while data is being opened is a stop, not a kill.
+    let mut signals = Signals::install()?;
     let server = Server::start(config).await?;
     announce(&server)?;
-    wait(&server, Reloader::new(sources, level)).await?;
-    Ok(server.stop().await?)
+    signals.wait(&server, Reloader::new(sources, level)).await;
+    Ok(server.stop(signals.stop()).await?)
 }
 
 /// One line for programs; for people also what to do next.
@@ -38,18 +40,39 @@ fn announce(server: &Server) -> Result<(), Error> {
     Ok(out.flush()?)
 }
 
-/// Until somebody asks for a stop. Meanwhile the configuration is read again on SIGHUP and when its file changes.
-async fn wait(server: &Server, mut reloader: Reloader) -> Result<(), Error> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        let interval = server.gateway().config().reload_interval;
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn install() -> Result<Self, Error> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Until somebody asks for a stop.
+    async fn stop(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reloader.reload(server),
-            () = tokio::time::sleep(interval) => reloader.look(server),
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// As [`Signals::stop`]. Meanwhile the configuration is read again on SIGHUP and when its file changes.
+    async fn wait(&mut self, server: &Server, mut reloader: Reloader) {
+        loop {
+            let interval = server.gateway().config().reload_interval;
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => reloader.reload(server),
+                () = tokio::time::sleep(interval) => reloader.look(server),
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
+use super::text::Family;
 use crate::broker::Broker;
 use crate::config;
 
@@ -24,7 +25,12 @@ pub enum Phase {
 pub struct Running {
     /// Topics and groups.
     pub broker: Broker,
+    /// What each listener counts, gathered when it is asked for.
+    pub listeners: Vec<Gather>,
 }
+
+/// Gathers metrics of one part of the gateway.
+pub type Gather = Box<dyn Fn() -> Vec<Family> + Send + Sync>;
 
 /// Shared by the server, which changes it, and the admin listener, which shows it.
 pub struct Gateway {

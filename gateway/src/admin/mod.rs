@@ -17,7 +17,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 
 pub use config::Config;
-pub use gateway::{Gateway, Phase, Running};
+pub use gateway::{Gateway, Gather, Phase, Running};
+pub use text::{Family, Labels, Number, Samples};
 
 use crate::listener::{self, Drain};
 

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use axum::Json;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::{Gateway, Phase, metrics, text};
 use crate::config::Config;
 
-/// `application/openmetrics-text` as Prometheus asks for it.
+/// What Prometheus asks for first.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What everybody reads.
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
@@ -50,11 +52,16 @@ fn unavailable(reason: &str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response()
 }
 
-async fn show_metrics(State(gateway): State<Arc<Gateway>>) -> Response {
+async fn show_metrics(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let openmetrics = accept.contains("application/openmetrics-text");
     // Thousands of partitions take milliseconds: not on a thread that serves connections.
-    let collected = tokio::task::spawn_blocking(move || text::encode(metrics::collect(&gateway))).await;
-    match collected {
-        Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+    let collected = tokio::task::spawn_blocking(move || {
+        let families = metrics::collect(&gateway);
+        if openmetrics { (OPENMETRICS, text::encode(families)) } else { (CLASSIC, text::encode_classic(families)) }
+    });
+    match collected.await {
+        Ok((content_type, text)) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }

@@ -1,5 +1,6 @@
 //! Metric families, and their text.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -78,6 +79,25 @@ impl Number for usize {
     }
 }
 
+/// The families in the text format of Prometheus 0.0.4, where a counter's family is named as its samples are.
+#[must_use]
+pub fn encode_classic(families: Vec<Family>) -> String {
+    let counters = families.iter().filter(|family| matches!(family.samples, Samples::Counters(_)));
+    let counters: HashSet<_> = counters.map(|family| family.name).collect();
+    let mut classic = String::new();
+    for line in encode(families).lines().filter(|line| *line != "# EOF") {
+        // `# HELP name words` and `# TYPE name counter`; a sample never begins with a hash.
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some(what), Some(name), Some(rest)) if counters.contains(name) => {
+                classic.push_str(&format!("# {what} {name}_total {rest}\n"));
+            }
+            _ => classic.extend([line, "\n"]),
+        }
+    }
+    classic
+}
+
 /// The families in the OpenMetrics text format.
 #[must_use]
 pub fn encode(families: Vec<Family>) -> String {
@@ -123,6 +143,21 @@ impl Family {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_classic_text_names_a_counter_as_its_samples() {
+        let text = encode_classic(vec![
+            Family::counter("tidegate_snapshots", "Snapshots written", 5_u64),
+            Family::gauge("tidegate_topics", "Topics", 2_usize),
+        ]);
+        let expected = "# HELP tidegate_snapshots_total Snapshots written.\n\
+            # TYPE tidegate_snapshots_total counter\n\
+            tidegate_snapshots_total 5.0\n\
+            # HELP tidegate_topics Topics.\n\
+            # TYPE tidegate_topics gauge\n\
+            tidegate_topics 2.0\n";
+        assert_eq!(text, expected);
+    }
 
     #[test]
     fn the_text_is_as_prometheus_reads_it() {

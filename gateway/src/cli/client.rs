@@ -81,6 +81,28 @@ impl Client {
     }
 }
 
+/// Every entry of a list, page by page.
+pub async fn pages(
+    client: &Client,
+    segments: &[&str],
+    query: &[(&str, &str)],
+    field: &str,
+) -> Result<Vec<Value>, Error> {
+    let (mut entries, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let cursors = cursor.as_deref().map(|cursor| ("cursor", cursor));
+        let request = client.request(Method::GET, segments).query(query).query(&cursors.as_slice());
+        let mut page = client.json(request).await?;
+        if let Some(Value::Array(found)) = page.get_mut(field).map(Value::take) {
+            entries.extend(found);
+        }
+        match page.get("next_cursor").and_then(Value::as_str) {
+            Some(next) => cursor = Some(next.to_owned()),
+            None => return Ok(entries),
+        }
+    }
+}
+
 async fn refusal(response: Response) -> Error {
     let status = response.status();
     let body = response.bytes().await.unwrap_or_default();

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use serde_json::Value;
+
 use super::Error;
 use crate::telemetry::printable;
 
@@ -10,6 +12,16 @@ pub fn print(text: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
+}
+
+/// A field of a JSON object as a table's cell; `-` when there is none.
+#[must_use]
+pub fn cell(object: &Value, field: &str) -> String {
+    match object.get(field) {
+        None | Some(Value::Null) => "-".into(),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    }
 }
 
 /// Columns as wide as their widest cell, numbers to the right. Names may come from anybody: nothing in a cell commands

@@ -76,8 +76,13 @@ impl fmt::Display for Mistakes {
 impl Sources {
     /// Adds this process's environment.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place where the environment is read")]
     pub fn with_environment(mut self) -> Self {
-        self.environment = std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        let texts = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        self.environment = texts
+            .filter(|(name, _)| name.starts_with(PREFIX))
+            .map(|(name, value)| (name, value.to_string_lossy().into_owned()))
+            .collect();
         self
     }
 

@@ -85,7 +85,7 @@ impl Server {
         let (engine, identity) = open(&config).await?;
         let broker = Broker::new(engine.clone(), broker_settings(&config));
         serve_clients(&config, sockets, &broker, identity, &clients);
-        gateway.set_ready(Running { broker });
+        gateway.set_ready(Running { broker, listeners: Vec::new() });
         tracing::info!(
             http = addresses.http.map(tracing::field::display),
             kafka = addresses.kafka.map(tracing::field::display),
@@ -114,16 +114,21 @@ impl Server {
         welcome::welcome(&self.addresses, &self.gateway.config().data_dir)
     }
 
-    /// Lets connections finish what they have begun, writes everything down and stops.
+    /// Lets connections finish what they have begun, at most until the deadline or until `hurry`, writes everything down
+    /// and stops.
     ///
     /// # Errors
     /// [`Error::Engine`] when the last write failed: what was acknowledged before is safe.
-    pub async fn stop(self) -> Result<(), Error> {
+    pub async fn stop(self, hurry: impl Future<Output = ()>) -> Result<(), Error> {
         self.gateway.set_draining();
         let deadline = self.gateway.config().shutdown_deadline;
         tracing::info!(?deadline, "draining");
-        if !self.clients.finish(deadline).await {
-            tracing::warn!(?deadline, "some connections had not finished and were cut");
+        let finished = tokio::select! {
+            finished = self.clients.finish(deadline) => finished,
+            () = hurry => false,
+        };
+        if !finished {
+            tracing::warn!("some connections had not finished and are cut");
         }
         let closed = self.engine.close().await;
         self.admin.finish(ADMIN_DEADLINE).await;
