@@ -27,7 +27,8 @@ fn batch(records: usize) -> Batch {
 }
 
 async fn run(durability: Durability, records: usize, total: usize) {
-    let directory = tempfile::tempdir_in(std::env::var("TIDEGATE_BENCH_DIR").unwrap_or_else(|_| ".".to_owned())).unwrap();
+    let directory =
+        tempfile::tempdir_in(std::env::var("TIDEGATE_BENCH_DIR").unwrap_or_else(|_| ".".to_owned())).unwrap();
     let (engine, _) = Engine::open(EngineConfig::default(), Environment::local(directory.path()).unwrap()).unwrap();
     let retention = Retention { time: None, ..Retention::default() };
     let config = TopicConfig { durability, retention, ..TopicConfig::default() };
