@@ -48,6 +48,10 @@ fn the_engine_names_no_protocol() {
         if names_protocol(&path.strip_prefix(root()).unwrap().to_string_lossy()) {
             broken.push(path.display().to_string());
         }
+        // The batch format's own tests have another implementation of it as their oracle.
+        if path.ends_with("batch/tests.rs") {
+            continue;
+        }
         for (number, line) in text.lines().enumerate() {
             if names_protocol(without_comment(line)) {
                 broken.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
@@ -101,6 +105,9 @@ fn architecture_names_every_module() {
     }
     assert_none("ARCHITECTURE.md does not name", &missing);
 }
+
+/// Directories that exist on one machine and not on another.
+const HOMES: [&str; 4] = ["home", "root", "Users", "work"];
 
 #[test]
 fn no_absolute_paths_of_a_machine() {

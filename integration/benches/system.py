@@ -1,0 +1,162 @@
+"""A broker under measurement: started, watched through /proc, stopped."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / "integration" / ".cache"
+KAFKA = ROOT / "integration" / "peers" / "kafka"
+TIDEGATE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "tidegate"
+LIMITS = TIDEGATE.with_name("limits")
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def cpu_seconds(pid):
+    """User and system time of a process with all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def resident_mib(pid):
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"no VmRSS of {pid}")
+
+
+def peak_mib(pid):
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"no VmHWM of {pid}")
+
+
+class Process:
+    """A child that ends with us, and whose processor time can be read."""
+
+    def __init__(self, command, log, **options):
+        self.log = open(log, "ab")
+        options.setdefault("stdout", self.log)
+        self.child = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", *map(str, command)], stderr=self.log, **options)
+
+    @property
+    def pid(self):
+        return self.child.pid
+
+    def cpu(self):
+        return cpu_seconds(self.pid)
+
+    def resident(self):
+        return resident_mib(self.pid)
+
+    def stop(self):
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGTERM)
+            try:
+                self.child.wait(60)
+            except subprocess.TimeoutExpired:
+                self.child.kill()
+        self.log.close()
+
+
+class Broker(Process):
+    """Has a data directory of its own, which goes away with it."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def make_directory(self):
+        self.directory = Path(tempfile.mkdtemp(prefix="bench-", dir=os.environ.get("BENCH_DIR")))
+
+    def forget_cached_files(self):
+        """Lets the kernel drop what it caches of the broker's files, so that reading them reads the disk."""
+        for path in self.directory.rglob("*"):
+            if path.is_file():
+                handle = os.open(path, os.O_RDONLY)
+                os.fsync(handle)
+                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.close(handle)
+
+
+class Tidegate(Broker):
+    name = "Tidegate"
+
+    def __init__(self, **environment):
+        self.make_directory()
+        self.kafka, self.http, self.admin = (f"127.0.0.1:{free_port()}" for _ in range(3))
+        self.bootstrap = self.kafka
+        command = [TIDEGATE, "serve", "--data-dir", self.directory / "data"]
+        command += ["--kafka", self.kafka, "--http", self.http, "--admin", self.admin]
+        start = time.monotonic()
+        super().__init__(command, self.directory / "log", env=os.environ | environment)
+        while not self.is_ready():
+            if self.child.poll() is not None:
+                raise RuntimeError((self.directory / "log").read_text())
+            time.sleep(0.001)
+        self.ready_after = time.monotonic() - start
+
+    def is_ready(self):
+        try:
+            with urllib.request.urlopen(f"http://{self.admin}/readyz", timeout=1) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def create_topic(self, name, durability="fsync"):
+        body = json.dumps({"partitions": 1, "durability": durability}).encode()
+        request = urllib.request.Request(f"http://{self.http}/v1/topics/{name}", body, {"Content-Type": "application/json"}, method="PUT")
+        urllib.request.urlopen(request, timeout=30).close()
+
+
+class Kafka(Broker):
+    name = "Apache Kafka"
+
+    def __init__(self):
+        self.make_directory()
+        port = next(p for p in iter(free_port, None) if p < 65_000)
+        self.bootstrap = f"127.0.0.1:{port}"
+        super().__init__([KAFKA / "serve", self.directory / "data", port], self.directory / "log")
+        from confluent_kafka.admin import AdminClient
+
+        self.client = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        for _ in range(120):
+            if self.child.poll() is not None:
+                raise RuntimeError((self.directory / "log").read_text())
+            try:
+                self.client.list_topics(timeout=1)
+                return
+            except Exception:
+                time.sleep(0.5)
+        raise RuntimeError("Kafka is not ready after 60 s")
+
+    def create_topic(self, name, durability=None):
+        from confluent_kafka.admin import NewTopic
+
+        self.client.create_topics([NewTopic(name, 1, 1)])[name].result(30)
+
+
+def tool(name, *arguments):
+    """One of Kafka's own tools; its output."""
+    command = [KAFKA / "tool", f"org.apache.kafka.tools.{name}", *arguments]
+    ran = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    if ran.returncode != 0:
+        raise RuntimeError(f"{command}: {ran.stdout} {ran.stderr}")
+    return ran.stdout
