@@ -5,9 +5,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+mod lease;
+mod order;
+mod progress;
+mod ranges;
+mod record;
 mod state;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use state::{Group, GroupRecord, GroupSnapshot};
+pub(crate) use order::key_hash;
+pub(crate) use record::{GroupRecord, GroupSnapshot};
+pub(crate) use state::{Bounds, DeadLetter, Death, Grant, Group, Next, Offer, Outcome, Settled};
 
 use crate::batch::Record;
 use crate::{GroupName, PartitionId, TopicName};
@@ -53,6 +62,19 @@ impl Default for Retry {
     }
 }
 
+impl Retry {
+    /// The delay after so many failed attempts.
+    #[must_use]
+    pub fn delay(&self, attempts: u32) -> Duration {
+        if self.min.is_zero() {
+            return Duration::ZERO;
+        }
+        let grown = self.min.as_secs_f64() * self.multiplier.powf(f64::from(attempts.saturating_sub(1)));
+        // A multiplier that nobody checked may make it infinite, negative or no number.
+        if grown >= 0.0 && grown < self.max.as_secs_f64() { Duration::from_secs_f64(grown) } else { self.max }
+    }
+}
+
 /// Settings of a group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupConfig {
@@ -70,7 +92,8 @@ pub struct GroupConfig {
     pub retry: Retry,
     /// Where records go that failed too often or were rejected for good.
     pub dead_letter: Option<TopicName>,
-    /// The most leases outstanding.
+    /// The most leases outstanding. As many records, but at least 10,000, may also wait for their retry delay or behind another
+    /// one of their key; past that nothing new is read.
     pub max_in_flight: u32,
 }
 
@@ -167,6 +190,18 @@ pub enum Settlement {
     },
     /// Give me more time, counted from now.
     Extend(LeaseId, Duration),
+}
+
+impl Settlement {
+    /// The lease it settles.
+    #[must_use]
+    pub fn lease(&self) -> &LeaseId {
+        match self {
+            Self::Acknowledge(lease) | Self::Release(lease) | Self::Extend(lease, _) | Self::Reject { lease, .. } => {
+                lease
+            }
+        }
+    }
 }
 
 /// A group at one moment.

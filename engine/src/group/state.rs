@@ -1,53 +1,607 @@
-//! stub
-use super::*;
-use crate::{Error, Result};
+//! One group, as a state machine without I/O, clock or locks: what time it is, and what lies in the log, is told to it.
+//!
+//! # Durable changes
+//! Methods that make a [`GroupRecord`] do not apply it. Their caller writes it to the log and calls [`Group::apply`] under the
+//! lock that it held when it called the method, so that live and recovered groups run the same code. A record that cannot be
+//! written is dropped: the leases it was about then expire, and their records are delivered again.
+//!
+//! # Handing out
+//! One call of `lease` by a consumer is, until enough is leased:
+//! 1. lock. [`Group::next`], given the bounds of the partitions that may be read, says where to go on:
+//!    [`Next::Start`]: there is no progress on that partition. Find where [`GroupConfig::start`] lies, write and apply
+//!    [`Group::start`], ask again. (A group that starts at the latest record should be started on the partitions there are when
+//!    it is created; a partition added later starts at its first record.)
+//!    [`Next::Read`]: read the batch containing that offset, outside of the lock. None: there is nothing to give; wait for the
+//!    high watermark of the partitions, for a release or failure, or for [`Group::next_retry`].
+//! 2. lock again. Walk what was read upwards from the offset given. For each record (up to the high watermark) call
+//!    [`Group::lease`]. Where offsets are missing, before a record, at the end of a batch, or because a batch is for readers
+//!    only, call [`Group::skip_gap`] for them first. On [`Outcome::Moved`] stop walking and ask [`Group::next`] again; on
+//!    [`Outcome::Full`] stop. Anything may have happened between the locks; `lease` notices.
+//! 3. still under that lock, write and apply [`Group::take_skipped`]. Nobody need wait for it to be durable.
+//!
+//! # Taking back
+//! [`Group::settle`] gives a result for each settlement, the records to write, and dead letters. [`Group::expire`], called when
+//! [`Group::next_expiry`] is over, gives the same. [`Group::release_consumer`] and releases change nothing durable.
+//! To settle all or nothing, ask [`Group::check`] first. After each of these the group's waiters should be woken.
+//!
+//! # Dead letters
+//! A [`DeadLetter`] from `settle`, `expire` or [`Outcome::Dead`] is a record that must be copied to the group's dead-letter topic. It
+//! stays leased meanwhile, and nobody can settle it. Read it (outside of the lock), then append the copy together with the record that
+//! [`Group::dead_lettered`] makes. If that fails, do nothing: the lease expires and the record comes round again.
+//! A group without a dead-letter topic has no dead letters: such records are acknowledged.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::lease::{Lease, Leases};
+use super::progress::{Progress, Turn};
+use super::record::{Acknowledged, Failed, GroupRecord, GroupSnapshot, runs};
+use super::{Committed, ConsumerId, GroupConfig, GroupInfo, LeaseId, Mode, OffsetCommit, Settlement};
+use crate::{Error, GroupName, PartitionId, Result};
+
+/// A group may set so many records aside (for their retry time, or behind another one of their key) before it reads no
+/// further, or as many as may be in flight if that is more.
+const MIN_LOOK_AHEAD: usize = 10_000;
+
+/// How long copying a record to the dead-letter topic may take before the record comes round again.
+const BURIAL: Duration = Duration::from_secs(30);
+
+/// What there is to read of a partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub partition: PartitionId,
+    pub log_start: u64,
+    pub high_watermark: u64,
+}
+
+/// Where a consumer goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The partition has to be started.
+    Start(PartitionId),
+    /// Here is a record to be had.
+    Read { partition: PartitionId, offset: u64 },
+}
+
+/// What the group must know of a record that was read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Offer {
+    pub partition: PartitionId,
+    pub offset: u64,
+    /// Hash of its key ([`super::order::key_hash`]), if it has one.
+    pub key: Option<u64>,
+    /// When its time to live is over, ms since the Unix epoch.
+    pub expires_at_ms: Option<i64>,
+}
+
+/// To whom a record goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Grant {
+    pub consumer: ConsumerId,
+    /// A number that no lease of this group had, not even before a restart.
+    pub token: u64,
+    /// When the lease expires, monotonic.
+    pub deadline: Duration,
+}
+
+/// What became of a record offered.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Outcome {
+    /// It is the consumer's now. `attempt` is 1 for the first delivery.
+    Leased { attempt: u32 },
+    /// Not this one: it is done, leased, waits, or was given up.
+    Skip,
+    /// It is to be copied to the dead-letter topic instead.
+    Dead(DeadLetter),
+    /// No more may be leased, or set aside.
+    Full,
+    /// The group was moved since it said where to go on.
+    Moved,
+}
+
+/// Why a record is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Death {
+    /// A consumer rejected it for good.
+    Rejected,
+    /// It failed as often as it may.
+    DeliveryLimit,
+    /// Its time to live was over before it was delivered.
+    Expired,
+}
+
+/// A record to be copied to the dead-letter topic. See the module.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DeadLetter {
+    pub lease: LeaseId,
+    pub death: Death,
+    /// How often it failed.
+    pub attempts: u32,
+    /// What the consumer said to it.
+    pub reason: Option<Bytes>,
+}
+
+/// What settling or expiring leases comes to.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    /// For each settlement, in order.
+    pub results: Vec<Result<()>>,
+    /// To be written and applied.
+    pub records: Vec<GroupRecord>,
+    /// To be copied.
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+/// One group. See the module.
 #[derive(Debug)]
 pub(crate) struct Group {
     name: GroupName,
     config: GroupConfig,
+    progress: BTreeMap<PartitionId, Progress>,
+    // volatile
+    leases: Leases,
+    /// Sum of [`Progress::waiting`].
+    waiting: usize,
+    assigned: bool,
+    /// Which of the partitions offered is asked first.
+    turn: usize,
+    skipped: Vec<Acknowledged>,
 }
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) enum GroupRecord {
-    X,
-}
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct GroupSnapshot {
-    name: GroupName,
-    config: GroupConfig,
-}
+
 impl Group {
-    pub fn new(name: GroupName, config: GroupConfig) -> Self {
-        Self { name, config }
+    pub(crate) fn new(name: GroupName, config: GroupConfig) -> Self {
+        Self {
+            name,
+            config,
+            progress: BTreeMap::new(),
+            leases: Leases::default(),
+            waiting: 0,
+            assigned: false,
+            turn: 0,
+            skipped: Vec::new(),
+        }
     }
-    pub fn name(&self) -> &GroupName {
+
+    pub(crate) fn name(&self) -> &GroupName {
         &self.name
     }
-    pub fn config(&self) -> &GroupConfig {
+
+    pub(crate) fn config(&self) -> &GroupConfig {
         &self.config
     }
-    pub fn set_config(&mut self, c: GroupConfig) {
-        self.config = c
+
+    /// Replaces the settings. Another mode takes back every lease, because what was handed out was not in the new order.
+    pub(crate) fn set_config(&mut self, config: GroupConfig) {
+        if config.mode != self.config.mode {
+            let Self { name, progress, assigned, .. } = self;
+            let progress = std::mem::take(progress).into_iter().map(|(id, p)| Progress::restore(p.snapshot(id)));
+            *self = Self { progress: progress.collect(), assigned: *assigned, ..Self::new(name.clone(), config) };
+        } else {
+            self.config = config;
+        }
     }
-    pub fn apply(&mut self, _: &GroupRecord) {}
-    pub fn snapshot(&self) -> GroupSnapshot {
-        GroupSnapshot { name: self.name.clone(), config: self.config.clone() }
+
+    pub(crate) fn info(&self) -> GroupInfo {
+        GroupInfo {
+            name: self.name.clone(),
+            config: self.config.clone(),
+            in_flight: self.leases.len(),
+            delayed: self.progress.values().map(Progress::delayed).sum(),
+        }
     }
-    pub fn restore(s: GroupSnapshot) -> Self {
-        Self { name: s.name, config: s.config }
+
+    /// Leases outstanding.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.leases.len()
     }
-    pub fn forget_partitions(&mut self, _: &[PartitionId]) {}
+
+    pub(crate) fn is_assigned(&self) -> bool {
+        self.assigned
+    }
+
+    /// Marks the group as having assigned members, or no longer. They go on at the lowest record not acknowledged.
+    ///
+    /// # Errors
+    /// [`Error::GroupMode`] while leases are outstanding.
+    pub(crate) fn set_assigned(&mut self, assigned: bool) -> Result<()> {
+        if assigned {
+            self.check_no_lease()?;
+        }
+        self.assigned = assigned;
+        Ok(())
+    }
+
+    fn check_no_lease(&self) -> Result<()> {
+        if self.leases.len() == 0 {
+            return Ok(());
+        }
+        Err(Error::GroupMode { group: self.name.clone(), mode: "shared" })
+    }
+
+    /// Fails while the group has assigned members.
+    ///
+    /// # Errors
+    /// [`Error::GroupMode`].
+    pub(crate) fn check_shared(&self) -> Result<()> {
+        if !self.assigned {
+            return Ok(());
+        }
+        Err(Error::GroupMode { group: self.name.clone(), mode: "assigned" })
+    }
+
+    // ---- positions ----------------------------------------------------------------------------------------------
+
+    pub(crate) fn has_progress(&self, partition: PartitionId) -> bool {
+        self.progress.contains_key(&partition)
+    }
+
+    /// Partitions the group has progress on, in order.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = PartitionId> {
+        self.progress.keys().copied()
+    }
+
+    pub(crate) fn committed(&self) -> Vec<Committed> {
+        self.progress.iter().map(|(partition, progress)| progress.committed(*partition)).collect()
+    }
+
+    /// Everything below is done; 0 without progress.
+    pub(crate) fn lowest_unacknowledged(&self, partition: PartitionId) -> u64 {
+        self.progress.get(&partition).map_or(0, Progress::position)
+    }
+
+    /// How many offsets from `log_start` to `high_watermark` are not done.
+    pub(crate) fn unacknowledged(&self, partition: PartitionId, log_start: u64, high_watermark: u64) -> u64 {
+        let all = high_watermark.saturating_sub(log_start);
+        self.progress.get(&partition).map_or(all, |progress| progress.unacknowledged(log_start, high_watermark))
+    }
+
+    /// Begins to consume a partition.
+    pub(crate) fn start(partition: PartitionId, offset: u64) -> GroupRecord {
+        GroupRecord::Started { partition, offset }
+    }
+
+    /// Commits offsets, as a consumer with assigned partitions does: what is below is done, what is not below is not.
+    ///
+    /// # Errors
+    /// [`Error::GroupMode`] while leases are outstanding.
+    pub(crate) fn commit(&self, offsets: Vec<OffsetCommit>) -> Result<GroupRecord> {
+        self.check_no_lease()?;
+        Ok(GroupRecord::Committed(offsets))
+    }
+
+    /// Moves the group; leases on the partitions are gone then.
+    ///
+    /// # Errors
+    /// [`Error::GroupMode`] while there are assigned members.
+    pub(crate) fn seek(&self, positions: &[(PartitionId, u64)]) -> Result<GroupRecord> {
+        self.check_shared()?;
+        Ok(GroupRecord::Sought(positions.to_vec()))
+    }
+
+    /// Deletes progress.
+    pub(crate) fn delete_offsets(partitions: &[PartitionId]) -> GroupRecord {
+        GroupRecord::Forgotten(partitions.to_vec())
+    }
+
+    /// The partitions are no more. Whoever deletes a topic calls this when that is applied, so it needs no record.
+    pub(crate) fn forget_partitions(&mut self, partitions: &[PartitionId]) {
+        for partition in partitions {
+            self.change(*partition, |progress| progress.reset());
+            self.progress.remove(partition);
+            self.leases.remove_range(*partition, 0, u64::MAX);
+        }
+    }
+
+    /// Offsets below the log's start count as done. Not durable by itself: [`Group::next`] does it with what it is told.
+    pub(crate) fn advance_log_start(&mut self, partition: PartitionId, log_start: u64) {
+        let position = self.lowest_unacknowledged(partition);
+        if log_start > position && self.has_progress(partition) {
+            self.leases.remove_range(partition, position, log_start);
+            self.change(partition, |progress| progress.advance_log_start(log_start));
+        }
+    }
+
+    /// Changes progress on a partition, keeping count of what waits. None when there is no progress.
+    fn change<T>(&mut self, partition: PartitionId, with: impl FnOnce(&mut Progress) -> T) -> Option<T> {
+        let progress = self.progress.get_mut(&partition)?;
+        let before = progress.waiting();
+        let result = with(progress);
+        self.waiting = self.waiting - before + progress.waiting();
+        Some(result)
+    }
+
+    // ---- handing out --------------------------------------------------------------------------------------------
+
+    /// Where a consumer goes on; fair between the partitions that have something.
+    ///
+    /// # Errors
+    /// [`Error::GroupMode`] while there are assigned members.
+    pub(crate) fn next(&mut self, partitions: &[Bounds], now_ms: i64) -> Result<Option<Next>> {
+        self.check_shared()?;
+        if self.leases.len() >= self.config.max_in_flight as usize {
+            return Ok(None);
+        }
+        for step in 0..partitions.len() {
+            let index = (self.turn + step) % partitions.len();
+            if let Some(next) = self.next_of(&partitions[index], now_ms) {
+                self.turn = index + 1;
+                return Ok(Some(next));
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_of(&mut self, bounds: &Bounds, now_ms: i64) -> Option<Next> {
+        let Bounds { partition, log_start, high_watermark } = *bounds;
+        self.advance_log_start(partition, log_start);
+        let may_read = self.may_wait();
+        let offset = self.change(partition, |progress| match progress.next_ready(now_ms) {
+            Some(ready) => Some(ready),
+            None => Some(progress.next_unread()).filter(|unread| may_read && *unread < high_watermark),
+        });
+        match offset {
+            None => Some(Next::Start(partition)),
+            Some(offset) => offset.map(|offset| Next::Read { partition, offset }),
+        }
+    }
+
+    fn may_wait(&self) -> bool {
+        self.waiting < MIN_LOOK_AHEAD.max(self.config.max_in_flight as usize)
+    }
+
+    /// Hands a record out if it may be.
+    pub(crate) fn lease(&mut self, offer: &Offer, grant: &Grant, now_ms: i64) -> Outcome {
+        if self.leases.len() >= self.config.max_in_flight as usize {
+            return Outcome::Full;
+        }
+        let may_wait = self.may_wait();
+        let key = offer.key.filter(|_| self.config.mode == Mode::OrderedByKey);
+        let turn = self.change(offer.partition, |progress| {
+            (progress.take(offer.offset, key, now_ms, may_wait), progress.attempts(offer.offset))
+        });
+        match turn {
+            None | Some((Turn::Ahead, _)) => Outcome::Moved,
+            Some((Turn::Taken, _)) => Outcome::Skip,
+            Some((Turn::Full, _)) => Outcome::Full,
+            Some((Turn::Free, failures)) => self.hand_out(offer, grant, failures, now_ms),
+        }
+    }
+
+    fn hand_out(&mut self, offer: &Offer, grant: &Grant, failures: u32, now_ms: i64) -> Outcome {
+        let Offer { partition, offset, .. } = *offer;
+        let Grant { consumer, token, deadline } = *grant;
+        let dead = offer.expires_at_ms.is_some_and(|expires_at| expires_at <= now_ms);
+        if dead && self.config.dead_letter.is_none() {
+            self.change(partition, |progress| progress.give_back(offset));
+            self.skipped.push(Acknowledged { partition, from: offset, to: offset + 1 });
+            return Outcome::Skip;
+        }
+        self.leases.insert(partition, offset, Lease { token, consumer, deadline, settled: dead });
+        if !dead {
+            return Outcome::Leased { attempt: failures.saturating_add(1) };
+        }
+        let lease = LeaseId { partition, offset, token };
+        Outcome::Dead(DeadLetter { lease, death: Death::Expired, attempts: failures, reason: None })
+    }
+
+    /// There are no records at `from..to`, and there never will be again. They count as done.
+    pub(crate) fn skip_gap(&mut self, partition: PartitionId, from: u64, to: u64) {
+        if self.change(partition, |progress| progress.skip(&(from..to))) != Some(true) {
+            return;
+        }
+        // Whoever holds a record that compaction has removed since may still say what became of it.
+        let mut start = from;
+        for leased in self.leases.within(partition, from, to).into_iter().chain([to]) {
+            if start < leased {
+                self.skipped.push(Acknowledged { partition, from: start, to: leased });
+            }
+            start = leased + 1;
+        }
+    }
+
+    /// What was found not to exist, or to have lived too long, since last asked. To be written and applied.
+    pub(crate) fn take_skipped(&mut self) -> Option<GroupRecord> {
+        if self.skipped.is_empty() { None } else { Some(GroupRecord::Acknowledged(std::mem::take(&mut self.skipped))) }
+    }
+
+    // ---- taking back --------------------------------------------------------------------------------------------
+
+    /// Whether every lease could be settled, each once.
+    ///
+    /// # Errors
+    /// [`Error::LeaseGone`].
+    pub(crate) fn check(&mut self, settlements: &[Settlement]) -> Result<()> {
+        let mut ids: Vec<_> = settlements.iter().map(|settlement| *settlement.lease()).collect();
+        ids.sort_unstable();
+        let once = ids.windows(2).all(|pair| pair[0] != pair[1]);
+        if once && ids.iter().all(|id| self.leases.live(id).is_some()) { Ok(()) } else { Err(Error::LeaseGone) }
+    }
+
+    /// Settles leases. A lease that is unknown, expired or another's is [`Error::LeaseGone`] in the results.
+    pub(crate) fn settle(&mut self, settlements: &[Settlement], now: Duration, now_ms: i64) -> Settled {
+        let mut gathered = Gathered { done: Vec::with_capacity(settlements.len()), ..Gathered::default() };
+        let results = settlements.iter().map(|settlement| self.settle_one(settlement, now, now_ms, &mut gathered));
+        let results = results.collect();
+        Settled { results, ..gathered.into_settled() }
+    }
+
+    fn settle_one(
+        &mut self,
+        settlement: &Settlement,
+        now: Duration,
+        now_ms: i64,
+        gathered: &mut Gathered,
+    ) -> Result<()> {
+        let id = settlement.lease();
+        let lease = self.leases.live(id).ok_or(Error::LeaseGone)?;
+        match settlement {
+            Settlement::Acknowledge(_) => {
+                lease.settled = true;
+                gathered.done.push((id.partition, id.offset));
+            }
+            Settlement::Reject { delay, reason, dead_letter, .. } => {
+                let attempts = self.attempts(id.partition, id.offset).saturating_add(1);
+                let death = if *dead_letter { Some(Death::Rejected) } else { self.death(attempts) };
+                match death {
+                    Some(death) => self.bury(*id, death, attempts, reason.clone(), now, gathered),
+                    None => self.retry(id, attempts, *delay, now_ms, gathered),
+                }
+            }
+            Settlement::Release(_) => {
+                self.leases.remove(id.partition, id.offset);
+                self.change(id.partition, |progress| progress.give_back(id.offset));
+            }
+            Settlement::Extend(_, time) => {
+                self.leases.extend(id, now.saturating_add(*time));
+            }
+        }
+        Ok(())
+    }
+
+    /// Leases whose deadline is over count as failed attempts. `results` is empty.
+    pub(crate) fn expire(&mut self, now: Duration, now_ms: i64) -> Settled {
+        let mut gathered = Gathered::default();
+        for (partition, offset) in self.leases.expired(now) {
+            let attempts = self.attempts(partition, offset).saturating_add(1);
+            let id = LeaseId { partition, offset, token: self.leases.token(partition, offset) };
+            match self.death(attempts) {
+                Some(death) => self.bury(id, death, attempts, None, now, &mut gathered),
+                None => self.retry(&id, attempts, None, now_ms, &mut gathered),
+            }
+        }
+        gathered.into_settled()
+    }
+
+    /// Returns a consumer's leases, uncounted. How many there were.
+    pub(crate) fn release_consumer(&mut self, consumer: ConsumerId) -> usize {
+        let released = self.leases.release(consumer);
+        for (partition, offset) in &released {
+            self.change(*partition, |progress| progress.give_back(*offset));
+        }
+        released.len()
+    }
+
+    /// No lease expires before this (monotonic). None without leases.
+    pub(crate) fn next_expiry(&self) -> Option<Duration> {
+        self.leases.due()
+    }
+
+    /// When the next record that failed may be delivered again, ms since the Unix epoch.
+    pub(crate) fn next_retry(&self) -> Option<i64> {
+        if self.waiting == 0 { None } else { self.progress.values().filter_map(Progress::next_retry).min() }
+    }
+
+    /// The dead letters have been copied: the record that goes with the copies. Those that came back meanwhile are left out.
+    pub(crate) fn dead_lettered(&self, dead_letters: &[DeadLetter]) -> Option<GroupRecord> {
+        let waiting = dead_letters.iter().map(|dead| &dead.lease).filter(|lease| self.leases.is_settled(lease));
+        let done: Vec<_> = waiting.map(|lease| (lease.partition, lease.offset)).collect();
+        (!done.is_empty()).then(|| GroupRecord::Acknowledged(runs(done)))
+    }
+
+    fn attempts(&self, partition: PartitionId, offset: u64) -> u32 {
+        self.progress.get(&partition).map_or(0, |progress| progress.attempts(offset))
+    }
+
+    fn death(&self, attempts: u32) -> Option<Death> {
+        self.config.max_deliveries.filter(|max| attempts >= *max).map(|_| Death::DeliveryLimit)
+    }
+
+    fn bury(
+        &mut self,
+        id: LeaseId,
+        death: Death,
+        attempts: u32,
+        reason: Option<Bytes>,
+        now: Duration,
+        gathered: &mut Gathered,
+    ) {
+        self.leases.settle(&id, now.saturating_add(BURIAL));
+        if self.config.dead_letter.is_some() {
+            gathered.dead_letters.push(DeadLetter { lease: id, death, attempts, reason });
+        } else {
+            gathered.done.push((id.partition, id.offset));
+        }
+    }
+
+    fn retry(&mut self, id: &LeaseId, attempts: u32, delay: Option<Duration>, now_ms: i64, gathered: &mut Gathered) {
+        let delay = delay.unwrap_or_else(|| self.config.retry.delay(attempts));
+        let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        let due_ms = now_ms.saturating_add(delay_ms);
+        if let Some(lease) = self.leases.live(id) {
+            lease.settled = true;
+        }
+        gathered.failed.push(Failed { partition: id.partition, offset: id.offset, attempts, due_ms });
+    }
+
+    // ---- durable changes ----------------------------------------------------------------------------------------
+
+    /// Makes a durable change, live or in recovery.
+    pub(crate) fn apply(&mut self, record: &GroupRecord) {
+        match record {
+            GroupRecord::Started { partition, offset } => {
+                self.progress.entry(*partition).or_insert_with(|| Progress::at(*offset, -1, String::new()));
+            }
+            GroupRecord::Committed(offsets) => offsets.iter().for_each(|offset| self.set_position(offset.clone())),
+            GroupRecord::Sought(positions) => {
+                for &(partition, offset) in positions {
+                    self.set_position(OffsetCommit { partition, offset, leader_epoch: -1, metadata: String::new() });
+                }
+            }
+            GroupRecord::Forgotten(partitions) => self.forget_partitions(partitions),
+            GroupRecord::Acknowledged(runs) => runs.iter().for_each(|run| self.acknowledge(run)),
+            GroupRecord::Failed(failed) => {
+                for failed in failed {
+                    self.leases.remove(failed.partition, failed.offset);
+                    self.change(failed.partition, |progress| progress.fail(failed));
+                }
+            }
+        }
+    }
+
+    fn set_position(&mut self, to: OffsetCommit) {
+        let OffsetCommit { partition, offset, leader_epoch, metadata } = to;
+        self.forget_partitions(&[partition]);
+        self.progress.insert(partition, Progress::at(offset, leader_epoch, metadata));
+    }
+
+    fn acknowledge(&mut self, run: &Acknowledged) {
+        self.leases.remove_range(run.partition, run.from, run.to);
+        self.change(run.partition, |progress| progress.acknowledge(run.from..run.to));
+    }
+
+    pub(crate) fn snapshot(&self) -> GroupSnapshot {
+        GroupSnapshot {
+            name: self.name.clone(),
+            config: self.config.clone(),
+            partitions: self.progress.iter().map(|(partition, progress)| progress.snapshot(*partition)).collect(),
+        }
+    }
+
+    pub(crate) fn restore(snapshot: GroupSnapshot) -> Self {
+        let progress = snapshot.partitions.into_iter().map(Progress::restore).collect();
+        Self { progress, ..Self::new(snapshot.name, snapshot.config) }
+    }
 }
-impl Group {
-    pub fn has_progress(&self, _: PartitionId) -> bool {
-        false
-    }
-    pub fn lowest_unacknowledged(&self, _: PartitionId) -> u64 {
-        0
-    }
-    pub fn info(&self) -> GroupInfo {
-        GroupInfo { name: self.name.clone(), config: self.config.clone(), in_flight: 0, delayed: 0 }
-    }
-    pub fn committed(&self) -> Vec<Committed> {
-        vec![]
+
+/// What one call of settle or expire gathers.
+#[derive(Default)]
+struct Gathered {
+    done: Vec<(PartitionId, u64)>,
+    failed: Vec<Failed>,
+    dead_letters: Vec<DeadLetter>,
+}
+
+impl Gathered {
+    fn into_settled(self) -> Settled {
+        let mut records = Vec::new();
+        if !self.failed.is_empty() {
+            records.push(GroupRecord::Failed(self.failed));
+        }
+        if !self.done.is_empty() {
+            records.push(GroupRecord::Acknowledged(runs(self.done)));
+        }
+        Settled { results: Vec::new(), records, dead_letters: self.dead_letters }
     }
 }

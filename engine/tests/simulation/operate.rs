@@ -10,8 +10,10 @@ use crate::world::{DEAD, JOBS, Waiting, World};
 
 impl World {
     fn random_topic(&mut self) -> TopicConfig {
-        let durability =
-            *self.random.pick(&[Durability::Fsync, Durability::Fsync, Durability::PageCache, Durability::Memory]).unwrap();
+        let durability = *self
+            .random
+            .pick(&[Durability::Fsync, Durability::Fsync, Durability::PageCache, Durability::Memory])
+            .unwrap();
         let mut retention = Retention { time: None, ..Retention::default() };
         match self.random.below(8) {
             0 => retention.time = Some(Duration::from_secs(1 + self.random.below(300))),

@@ -91,7 +91,8 @@ impl World {
         for (&unit, result) in units.iter().zip(results) {
             outcome.push(match result {
                 Ok(appended) => {
-                    self.checker.note(format!("unit {unit}: {:?}, repeat {}", appended.base_offset, appended.duplicate));
+                    self.checker
+                        .note(format!("unit {unit}: {:?}, repeat {}", appended.base_offset, appended.duplicate));
                     self.checker.accepted(unit, 0, appended.base_offset, appended.duplicate)?;
                     taken.push(unit);
                     Ok(appended.duplicate)
@@ -329,7 +330,8 @@ impl World {
         };
         self.next_number += 1;
         let number = self.next_number;
-        let offsets = vec![OffsetCommit { partition: ledger, offset: number, leader_epoch: -1, metadata: String::new() }];
+        let offsets =
+            vec![OffsetCommit { partition: ledger, offset: number, leader_epoch: -1, metadata: String::new() }];
         let held = self.take_held(3);
         let group = held.first().map(|held| held.group.clone());
         let settlements = held.iter().map(|held| Settlement::Acknowledge(held.lease)).collect();

@@ -369,10 +369,8 @@ impl World {
         self.store.calm();
         let topics = self.engine.topics();
         if recovered {
-            let found: Vec<_> = topics
-                .iter()
-                .map(|topic| (topic.id, topic.name.name().to_owned(), topic.partitions.clone()))
-                .collect();
+            let found: Vec<_> =
+                topics.iter().map(|topic| (topic.id, topic.name.name().to_owned(), topic.partitions.clone())).collect();
             self.checker.topics_are(&found)?;
         }
         for partition in topics.iter().flat_map(|topic| topic.partitions.clone()) {
