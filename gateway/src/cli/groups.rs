@@ -63,12 +63,12 @@ pub enum Groups {
     Seek {
         /// The group
         group: String,
-        /// Where to: earliest, latest, an RFC 3339 time, or an offset with --topic and --partition
+        /// Where to: earliest, latest, an RFC 3339 time; or an offset, with --topic and --partition
         to: String,
-        /// Only on this topic
+        /// Only on this topic of the group's
         #[arg(long)]
         topic: Option<String>,
-        /// Only on this partition of the topic
+        /// Only on this partition of the topic, to an offset
         #[arg(long, requires = "topic", value_name = "N")]
         partition: Option<u32>,
         /// How and whom to ask.
@@ -201,10 +201,39 @@ async fn seek(
     partition: Option<u32>,
 ) -> Result<(), Error> {
     let client = Client::new(&common.server)?;
-    let entries =
-        [("to", Some(json!(to))), ("topic", topic.map(Value::from)), ("partition", partition.map(Value::from))];
-    let given = entries.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    let body = Value::Object(given.collect::<Map<_, _>>());
+    let body = seek_body(to, topic, partition)?;
     let request = client.request(Method::POST, &["groups", &format!("{group}:seek")]).json(&body);
-    client.send(request).await.map(drop)
+    let sought = client.json(request).await?;
+    if common.output == Output::Json {
+        return output::print(&format!("{sought}\n"));
+    }
+    let positions = sought.get("positions").and_then(Value::as_array).cloned().unwrap_or_default();
+    let rows = positions.iter().map(|of| ["topic", "partition", "offset"].map(|name| cell(of, name)).to_vec());
+    output::print(&output::table(&["TOPIC", "PARTITION", "OFFSET"], &rows.collect::<Vec<_>>()))
+}
+
+fn seek_body(to: &str, topic: Option<String>, partition: Option<u32>) -> Result<Value, Error> {
+    let Some(partition) = partition else {
+        let topics = topic.map(|topic| json!([topic]));
+        return Ok(topics.map_or_else(|| json!({ "to": to }), |topics| json!({ "to": to, "topics": topics })));
+    };
+    let offset: u64 =
+        to.parse().map_err(|_| Error::failed(format!("'{to}' is no offset: with --partition, name an offset")))?;
+    Ok(json!({ "offsets": [{ "topic": topic, "partition": partition, "offset": offset }] }))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seek_names_a_place_for_all_or_an_offset_for_one() {
+        let topic = || Some("t".to_owned());
+        assert_eq!(seek_body("latest", None, None).unwrap(), json!({"to": "latest"}));
+        assert_eq!(seek_body("earliest", topic(), None).unwrap(), json!({"to": "earliest", "topics": ["t"]}));
+        let one = json!({"offsets": [{"topic": "t", "partition": 2, "offset": 5}]});
+        assert_eq!(seek_body("5", topic(), Some(2)).unwrap(), one);
+        assert!(seek_body("latest", topic(), Some(2)).is_err());
+    }
 }
