@@ -45,6 +45,7 @@ mod topic_config;
 
 use std::sync::Arc;
 
+use tidegate_engine::GroupName;
 use tokio::net::TcpListener;
 
 pub use config::Config;
@@ -70,10 +71,16 @@ impl Listener {
         Self { broker, config, coordinator, metrics }
     }
 
+    /// How many members each group has, of the groups that have any.
+    #[must_use]
+    pub fn group_members(&self) -> Vec<(GroupName, usize)> {
+        self.coordinator.members()
+    }
+
     /// Serves connections until the drain is requested. Returns when no more are accepted; those that are open finish as
     /// tasks of the drain.
-    pub async fn serve(self, socket: TcpListener, drain: Drain) {
-        let this = Arc::new(self);
+    pub async fn serve(self: Arc<Self>, socket: TcpListener, drain: Drain) {
+        let this = self;
         let timers = Arc::clone(&this);
         let stop = drain.clone();
         drain.spawn(async move {
@@ -93,5 +100,5 @@ impl Listener {
 
 /// Serves Kafka clients on `listener` until the drain is requested; see [`Listener`].
 pub async fn serve(listener: TcpListener, broker: Broker, config: Arc<Config>, drain: Drain) {
-    Listener::new(broker, config, Arc::default()).serve(listener, drain).await;
+    Arc::new(Listener::new(broker, config, Arc::default())).serve(listener, drain).await;
 }

@@ -3,6 +3,15 @@
 use crate::admin::{Family, Labels, Number};
 use crate::kafka;
 
+/// The members of consumer groups, under the name that kafka_exporter made known.
+pub fn members(listener: &kafka::Listener, shown: usize) -> Family {
+    let members = listener.group_members().into_iter().take(shown).map(|(group, members)| {
+        let labels = vec![("namespace", group.namespace().to_owned()), ("consumergroup", group.name().to_owned())];
+        (labels, members.number())
+    });
+    Family::gauges("kafka_consumergroup_members", "Members of the group", members.collect())
+}
+
 /// The Kafka listener's.
 pub fn kafka(metrics: &kafka::Metrics) -> Vec<Family> {
     let requests = metrics.requests().map(|(api, count)| (vec![("api", api)] as Labels, count.number()));

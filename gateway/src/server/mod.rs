@@ -177,9 +177,10 @@ fn serve_clients(config: &Config, sockets: Sockets, broker: &Broker, identity: I
         let mut settings = config.listeners.kafka.settings.clone();
         settings.cluster_id = identity.cluster_id;
         let metrics = Arc::new(kafka::Metrics::default());
-        let listener = kafka::Listener::new(broker.clone(), Arc::new(settings), Arc::clone(&metrics));
-        drain.spawn(listener.serve(socket, drain.clone()));
-        gather.push(Box::new(move || counters::kafka(&metrics)));
+        let listener = Arc::new(kafka::Listener::new(broker.clone(), Arc::new(settings), Arc::clone(&metrics)));
+        drain.spawn(Arc::clone(&listener).serve(socket, drain.clone()));
+        gather.push(Box::new(move |_| counters::kafka(&metrics)));
+        gather.push(Box::new(move |shown| vec![counters::members(&listener, shown)]));
     }
     if let Some(socket) = sockets.http {
         let settings = Arc::new(config.listeners.http.settings.clone());

@@ -172,6 +172,14 @@ impl Coordinator {
         entries.into_iter().map(describe).collect()
     }
 
+    /// How many members each group has, of the groups that have any.
+    pub(super) fn members(&self) -> Vec<(GroupName, usize)> {
+        let entries: Vec<_> =
+            self.groups.lock().iter().map(|(name, entry)| (name.clone(), Arc::clone(entry))).collect();
+        let count = |(name, entry): (GroupName, Arc<Mutex<Entry>>)| (name, entry.lock().group.members.len());
+        entries.into_iter().map(count).filter(|(_, members)| *members > 0).collect()
+    }
+
     /// A group with its members.
     pub(super) fn describe(&self, name: &GroupName) -> Option<Description> {
         Some(self.entry(name)?.lock().group.describe())
