@@ -138,11 +138,6 @@ impl Shard {
         Arc::clone(&self.budget).acquire_many_owned(permits).await.ok()
     }
 
-    /// Makes one change of state.
-    pub(crate) fn change(&self, record: StateRecord) -> Result<Commit> {
-        self.change_all(&mut self.lock(), vec![record], Durability::Fsync)
-    }
-
     /// Makes changes of state that belong together.
     pub(crate) fn change_all(
         &self,
