@@ -136,6 +136,7 @@ fn promises_hold_whatever_crashes() {
     for seed in seeds {
         if std::env::var("TIDEGATE_PROGRESS").is_ok() {
             eprintln!("seed {seed} {:?}", start.elapsed());
+        }
         let lived = run(seed);
         points.extend(lived.points);
         crashes += lived.crashes;
