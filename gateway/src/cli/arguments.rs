@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::bench::Bench;
 use super::groups::Groups;
+use super::log::Log;
 use super::topics::Topics;
 use crate::config::{Flag, Sources};
 
@@ -39,6 +40,9 @@ pub enum Command {
     /// Manage groups
     #[command(subcommand)]
     Groups(Groups),
+    /// Look at a data directory that no gateway has open, give damage up
+    #[command(subcommand)]
+    Log(Log),
     /// Generate load and measure
     #[command(subcommand)]
     Bench(Bench),

@@ -56,14 +56,14 @@ impl Client {
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
     }
 
-    /// Sends it; the JSON that comes back, null when nothing does.
+    /// Sends it; the text that comes back.
+    pub async fn text(&self, request: RequestBuilder) -> Result<String, Error> {
+        self.send(request).await?.text().await.map_err(|error| self.unreachable(&error))
+    }
+
+    /// Sends it; the JSON that comes back.
     pub async fn json(&self, request: RequestBuilder) -> Result<Value, Error> {
-        let response = self.send(request).await?;
-        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
-        if body.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&body).map_err(|error| {
+        serde_json::from_str(&self.text(request).await?).map_err(|error| {
             Error::failed(format!("{} does not answer as Tidegate's HTTP API: {error}. Check --server", self.base))
         })
     }

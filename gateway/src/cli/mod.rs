@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod error;
 mod groups;
+mod log;
 mod messages;
 mod output;
 mod publish;
@@ -48,6 +49,7 @@ fn dispatch(command: Command) -> Result<(), Error> {
         Command::Subscribe(subscribe) => block_on(subscribe::subscribe(subscribe)),
         Command::Topics(topics) => block_on(topics::topics(topics)),
         Command::Groups(groups) => block_on(groups::groups(groups)),
+        Command::Log(log) => log::log(log),
         Command::Bench(bench) => bench::bench(bench),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut std::io::stdout());

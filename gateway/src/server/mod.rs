@@ -1,5 +1,6 @@
 //! The running gateway: opened, listening, reloaded, drained, closed.
 
+mod counters;
 mod error;
 mod reload;
 mod welcome;
@@ -17,7 +18,7 @@ use tokio::net::TcpListener;
 pub use error::Error;
 pub use reload::Reloader;
 
-use crate::admin::{self, Gateway, Running};
+use crate::admin::{self, Gateway, Gather, Running};
 use crate::broker::{self, Broker};
 use crate::config::{Config, Listen};
 use crate::identity::Identity;
@@ -84,8 +85,8 @@ impl Server {
         }
         let (engine, identity) = open(&config).await?;
         let broker = Broker::new(engine.clone(), broker_settings(&config));
-        serve_clients(&config, sockets, &broker, identity, &clients);
-        gateway.set_ready(Running { broker, listeners: Vec::new() });
+        let listeners = serve_clients(&config, sockets, &broker, identity, &clients);
+        gateway.set_ready(Running { broker, listeners });
         tracing::info!(
             http = addresses.http.map(tracing::field::display),
             kafka = addresses.kafka.map(tracing::field::display),
@@ -169,17 +170,22 @@ fn report(recovery: &Recovery, data_dir: &Path) {
     tracing::info!(data_dir = %data_dir.display(), replayed_bytes, ?took, "data opened");
 }
 
-fn serve_clients(config: &Config, sockets: Sockets, broker: &Broker, identity: Identity, drain: &Drain) {
+/// Starts the listeners; what gathers their metrics.
+fn serve_clients(config: &Config, sockets: Sockets, broker: &Broker, identity: Identity, drain: &Drain) -> Vec<Gather> {
+    let mut gather: Vec<Gather> = Vec::new();
     if let Some(socket) = sockets.kafka {
         let mut settings = config.listeners.kafka.settings.clone();
         settings.cluster_id = identity.cluster_id;
-        let listener = kafka::Listener::new(broker.clone(), Arc::new(settings), Arc::default());
+        let metrics = Arc::new(kafka::Metrics::default());
+        let listener = kafka::Listener::new(broker.clone(), Arc::new(settings), Arc::clone(&metrics));
         drain.spawn(listener.serve(socket, drain.clone()));
+        gather.push(Box::new(move || counters::kafka(&metrics)));
     }
     if let Some(socket) = sockets.http {
         let settings = Arc::new(config.listeners.http.settings.clone());
         drain.spawn(http::serve(socket, broker.clone(), settings, identity.ack_key, drain.clone()));
     }
+    gather
 }
 
 impl Sockets {
