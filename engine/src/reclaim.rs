@@ -9,7 +9,7 @@ use crate::batch::{Batch, Record};
 use crate::counters::Counters;
 use crate::log::{Chunk, IndexEntry, Segment, SegmentId, SegmentKind, SortedWriter};
 use crate::partition::Partition;
-use crate::shard::Shard;
+use crate::shard::{Inner, Shard};
 use crate::{Error, PartitionId, Result};
 
 /// Compaction begins when so much (in percent) of a partition's sealed bytes were written since the last time.
@@ -39,13 +39,41 @@ impl Shard {
 
     /// One round: at most one segment is written.
     pub(crate) fn reclaim(&self) -> Result<()> {
-        self.compact()?;
-        let Some(usage) = self.segment_usage()? else { return Ok(()) };
-        for (id, _) in usage.iter().filter(|(_, usage)| usage.live == 0) {
-            self.delete_segment(*id)?;
+        if self.lock().reclaim_plan.is_none() {
+            self.compact()?;
+            let plan = self.plan_reclaim()?;
+            self.lock().reclaim_plan = plan;
         }
+        let Some(plan) = self.take_durable_plan() else { return Ok(()) };
+        let done =
+            plan.dead.iter().try_for_each(|id| self.delete_segment(*id)).and_then(|()| self.rewrite(&plan.rewrite));
+        if done.is_err() {
+            self.lock().segments_changed = true;
+        }
+        done
+    }
+
+    fn plan_reclaim(&self) -> Result<Option<ReclaimPlan>> {
+        let Some(usage) = self.segment_usage()? else { return Ok(None) };
+        let dead: Vec<SegmentId> = usage.iter().filter(|(_, usage)| usage.live == 0).map(|(id, _)| *id).collect();
         let chosen = self.choose_for_rewrite(&usage);
-        if chosen.is_empty() { Ok(()) } else { self.rewrite(&chosen) }
+        if dead.is_empty() && chosen.is_empty() {
+            return Ok(None);
+        }
+        let inner = self.lock();
+        Ok(Some(ReclaimPlan { after: inner.queued, dead, rewrite: chunks_of(&inner, &chosen) }))
+    }
+
+    /// The plan, once no crash can bring back what it leaves out. Until then the log is asked for a sync.
+    fn take_durable_plan(&self) -> Option<ReclaimPlan> {
+        let mut inner = self.lock();
+        let after = inner.reclaim_plan.as_ref()?.after;
+        if after > inner.durable {
+            inner.mark_wanted = true;
+            self.work.notify_one();
+            return None;
+        }
+        inner.reclaim_plan.take()
     }
 
     /// What lives in each sealed segment that recovery does not need; none when nothing has died since the last time.
@@ -119,13 +147,15 @@ impl Shard {
 
     // ---- rewriting ----------------------------------------------------------------------------------------------
 
-    /// Copies what lives in `segments` into one sorted segment. A body shared by several partitions is copied once.
-    fn rewrite(&self, segments: &HashSet<SegmentId>) -> Result<()> {
-        let chunks = self.chunks_of(segments);
+    /// Copies what lives in some chunks into one sorted segment. A body shared by several partitions is copied once.
+    fn rewrite(&self, chunks: &[PlannedChunk]) -> Result<()> {
+        if chunks.is_empty() {
+            return Ok(());
+        }
         let live: u64 = chunks.iter().map(|(_, _, chunk, _)| chunk.bytes).sum();
         let mut output = self.begin_sorted(live)?;
         let mut shared: HashMap<(SegmentId, u64), u64> = HashMap::new();
-        for (id, log_start, chunk, segment) in &chunks {
+        for (id, log_start, chunk, segment) in chunks {
             for entry in self.entries(chunk, segment)?.iter().filter(|entry| entry.end() > *log_start) {
                 let original = (chunk.segment, entry.position);
                 match shared.get(&original).filter(|_| entry.shared) {
@@ -140,19 +170,6 @@ impl Shard {
             output.end_chunk(*id, chunk.first, chunk.end)?;
         }
         self.install_sorted(output, chunks.iter().map(|(id, _, chunk, _)| (*id, *chunk)))
-    }
-
-    fn chunks_of(&self, segments: &HashSet<SegmentId>) -> Vec<(PartitionId, u64, Chunk, Arc<Segment>)> {
-        let inner = self.lock();
-        let mut chunks = Vec::new();
-        for (id, partition) in inner.state.partitions() {
-            for chunk in partition.chunks.iter().filter(|chunk| segments.contains(&chunk.segment)) {
-                if let Some(segment) = inner.segments.get(&chunk.segment) {
-                    chunks.push((id, partition.log_start, *chunk, Arc::clone(segment)));
-                }
-            }
-        }
-        chunks
     }
 
     /// A segment for copies. It enters the manifest only when it is complete.
@@ -203,10 +220,10 @@ impl Shard {
 
     /// Compacts one partition that has become dirty enough.
     fn compact(&self) -> Result<()> {
-        let Some((id, chunks, tombstones, log_start)) = self.choose_for_compaction() else { return Ok(()) };
+        let Some((id, chunks, tombstones)) = self.choose_for_compaction() else { return Ok(()) };
         let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else { return Ok(()) };
         let (from, end) = (first.0.first, last.0.end);
-        let newest = self.newest_offsets(&chunks, log_start)?;
+        let newest = self.newest_offsets(&chunks)?;
         let keep_after_ms = self.environment.clock.now_ms().saturating_sub(crate::maintain::millis(tombstones));
         let keeps = |record: &Record| {
             // No later record can replace one without a key.
@@ -217,7 +234,7 @@ impl Shard {
         let mut output = self.begin_sorted(chunks.iter().map(|(chunk, _)| chunk.bytes).sum())?;
         let mut covered = from;
         for (chunk, segment) in &chunks {
-            for entry in self.entries(chunk, segment)?.iter().filter(|entry| entry.end() > log_start) {
+            for entry in self.entries(chunk, segment)?.iter() {
                 let batch = self.stored_batch(segment, entry)?;
                 let records = batch.records(entry.base_offset, self.config.max_decompressed_bytes)?;
                 let kept: Vec<Record> = records.into_iter().filter(&keeps).collect();
@@ -241,21 +258,21 @@ impl Shard {
     }
 
     #[allow(clippy::type_complexity)]
-    fn choose_for_compaction(&self) -> Option<(PartitionId, Vec<(Chunk, Arc<Segment>)>, Duration, u64)> {
+    fn choose_for_compaction(&self) -> Option<(PartitionId, Vec<(Chunk, Arc<Segment>)>, Duration)> {
         let inner = self.lock();
         let mut dirty = inner.state.partitions().filter(|(_, partition)| is_dirty(partition));
         let (id, partition) = dirty.next()?;
         let tombstones = partition.topic.as_ref()?.config.retention.tombstones;
         let chunks =
             partition.chunks.iter().filter_map(|chunk| Some((*chunk, Arc::clone(inner.segments.get(&chunk.segment)?))));
-        Some((id, chunks.collect(), tombstones, partition.log_start))
+        Some((id, chunks.collect(), tombstones))
     }
 
     /// The last offset of every key.
-    fn newest_offsets(&self, chunks: &[(Chunk, Arc<Segment>)], log_start: u64) -> Result<HashMap<u128, u64>> {
+    fn newest_offsets(&self, chunks: &[(Chunk, Arc<Segment>)]) -> Result<HashMap<u128, u64>> {
         let mut newest = HashMap::new();
         for (chunk, segment) in chunks {
-            for entry in self.entries(chunk, segment)?.iter().filter(|entry| entry.end() > log_start) {
+            for entry in self.entries(chunk, segment)?.iter() {
                 let batch = self.stored_batch(segment, entry)?;
                 for record in batch.records(entry.base_offset, self.config.max_decompressed_bytes)? {
                     if let Some(key) = &record.key {
@@ -274,9 +291,32 @@ impl Shard {
     }
 }
 
+/// A partition's log start, one of its chunks, and where that lies.
+type PlannedChunk = (PartitionId, u64, Chunk, Arc<Segment>);
+
+/// What to give back, decided at one moment. It is done when every change queued before that moment is durable: a crash
+/// must not bring back a topic, a log start or a scheduled record whose bytes are gone.
+pub(crate) struct ReclaimPlan {
+    after: u64,
+    dead: Vec<SegmentId>,
+    rewrite: Vec<PlannedChunk>,
+}
+
 struct SegmentUsage {
     live: u64,
     size: u64,
+}
+
+fn chunks_of(inner: &Inner, segments: &HashSet<SegmentId>) -> Vec<PlannedChunk> {
+    let mut chunks = Vec::new();
+    for (id, partition) in inner.state.partitions() {
+        for chunk in partition.chunks.iter().filter(|chunk| segments.contains(&chunk.segment)) {
+            if let Some(segment) = inner.segments.get(&chunk.segment) {
+                chunks.push((id, partition.log_start, *chunk, Arc::clone(segment)));
+            }
+        }
+    }
+    chunks
 }
 
 fn is_dirty(partition: &Partition) -> bool {

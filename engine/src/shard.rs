@@ -17,6 +17,7 @@ use crate::log::{
 };
 use crate::producer::Judgement;
 use crate::read::IndexCache;
+use crate::reclaim::ReclaimPlan;
 use crate::record::StateRecord;
 use crate::schedule::SCHEDULE_PARTITION;
 use crate::state::State;
@@ -57,6 +58,12 @@ pub(crate) struct Inner {
     pub state: State,
     pub pending: VecDeque<Pending>,
     pub pending_bytes: usize,
+    /// Changes queued, written and synced since the shard was opened, as the number of the last one.
+    pub queued: u64,
+    pub written: u64,
+    pub durable: u64,
+    /// Space to be given back once the changes that freed it are durable.
+    pub reclaim_plan: Option<ReclaimPlan>,
     pub tail: TailCache,
     /// Open segments; the last log segment is the active one.
     pub segments: BTreeMap<SegmentId, Arc<Segment>>,
@@ -92,6 +99,7 @@ pub(crate) struct Inner {
 /// Entries that must be in one block, and who waits for them.
 pub(crate) struct Pending {
     pub entries: Vec<Entry>,
+    number: u64,
     durability: Durability,
     done: Option<oneshot::Sender<Result<()>>>,
     _budget: Option<OwnedSemaphorePermit>,
@@ -136,11 +144,6 @@ impl Shard {
     pub(crate) async fn admit(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let permits = kib(bytes).min(kib(self.config.pending_bytes));
         Arc::clone(&self.budget).acquire_many_owned(permits).await.ok()
-    }
-
-    /// Makes one change of state.
-    pub(crate) fn change(&self, record: StateRecord) -> Result<Commit> {
-        self.change_all(&mut self.lock(), vec![record], Durability::Fsync)
     }
 
     /// Makes changes of state that belong together.
@@ -213,7 +216,8 @@ impl Shard {
             let (done, wait) = oneshot::channel();
             (Some(done), Commit::waiting(wait))
         };
-        inner.pending.push_back(Pending { entries, durability, done, _budget: budget });
+        inner.queued += 1;
+        inner.pending.push_back(Pending { entries, number: inner.queued, durability, done, _budget: budget });
         self.work.notify_one();
         commit
     }
@@ -357,6 +361,7 @@ impl Shard {
         if size as u64 > writer.room() && !writer.is_empty() {
             self.roll(writer)?;
         }
+        let last = taken.last().map(|pending| pending.number);
         let has_entries = taken.iter().any(|pending| !pending.entries.is_empty());
         let written =
             if has_entries || mark { Some(writer.write(taken.iter().flat_map(|p| &p.entries), size)?) } else { None };
@@ -374,9 +379,18 @@ impl Shard {
             writer.sync()?;
             Counters::add(&self.counters.syncs, 1);
         }
+        self.note_progress(last, durable);
         self.publish_offsets(taken, Durability::Fsync);
         taken.drain(..).for_each(|pending| pending.finish(&Ok(())));
         Ok(())
+    }
+
+    fn note_progress(&self, written: Option<u64>, durable: bool) {
+        let mut inner = self.lock();
+        inner.written = written.unwrap_or(inner.written);
+        if durable {
+            inner.durable = inner.written;
+        }
     }
 
     /// Enters what was written into the indexes and the tail cache.

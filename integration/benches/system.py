@@ -1,6 +1,5 @@
 """A broker under measurement: started, watched through /proc, stopped."""
 
-import json
 import os
 import shutil
 import signal
@@ -10,6 +9,8 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+
+from confluent_kafka.admin import AdminClient, NewTopic
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "integration" / ".cache"
@@ -86,6 +87,16 @@ class Broker(Process):
     def make_directory(self):
         self.directory = Path(tempfile.mkdtemp(prefix="bench-", dir=os.environ.get("BENCH_DIR")))
 
+    def admin_client(self):
+        return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+
+    def create_topics(self, names, durability=None):
+        """Of one partition each; durability is Tidegate's own setting."""
+        client = self.admin_client()
+        config = {"tidegate.durability": durability} if durability else {}
+        for created in client.create_topics([NewTopic(name, 1, 1, config=config) for name in names], request_timeout=60).values():
+            created.result(60)
+
     def forget_cached_files(self):
         """Lets the kernel drop what it caches of the broker's files, so that reading them reads the disk."""
         for path in self.directory.rglob("*"):
@@ -120,11 +131,6 @@ class Tidegate(Broker):
         except OSError:
             return False
 
-    def create_topic(self, name, durability="fsync"):
-        body = json.dumps({"partitions": 1, "durability": durability}).encode()
-        request = urllib.request.Request(f"http://{self.http}/v1/topics/{name}", body, {"Content-Type": "application/json"}, method="PUT")
-        urllib.request.urlopen(request, timeout=30).close()
-
 
 class Kafka(Broker):
     name = "Apache Kafka"
@@ -134,23 +140,15 @@ class Kafka(Broker):
         port = next(p for p in iter(free_port, None) if p < 65_000)
         self.bootstrap = f"127.0.0.1:{port}"
         super().__init__([KAFKA / "serve", self.directory / "data", port], self.directory / "log")
-        from confluent_kafka.admin import AdminClient
-
-        self.client = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         for _ in range(120):
             if self.child.poll() is not None:
                 raise RuntimeError((self.directory / "log").read_text())
             try:
-                self.client.list_topics(timeout=1)
+                self.admin_client().list_topics(timeout=1)
                 return
             except Exception:
                 time.sleep(0.5)
         raise RuntimeError("Kafka is not ready after 60 s")
-
-    def create_topic(self, name, durability=None):
-        from confluent_kafka.admin import NewTopic
-
-        self.client.create_topics([NewTopic(name, 1, 1)])[name].result(30)
 
 
 def tool(name, *arguments):

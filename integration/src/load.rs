@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::client;
 use crate::history::{Event, History, Place};
-use crate::{Gateway, http};
+use crate::{Gateway, wire};
 
 /// Running clients and the files they write to.
 pub struct Load {
@@ -23,11 +23,11 @@ impl Load {
     /// None yet; the topic is created with this many partitions.
     #[must_use]
     pub fn new(gateway: &Gateway, topic: &str, partitions: u32) -> Self {
-        let body = format!("{{\"partitions\":{partitions}}}");
-        let answer =
-            http::send(gateway.http, "PUT", &format!("/v1/topics/{topic}"), "application/json", body.as_bytes());
-        let answer = answer.expect("an answer");
-        assert!(matches!(answer.status, 200 | 201), "creating {topic}: {answer:?}");
+        let mut connection = wire::Connection::open(gateway.kafka).expect("a connection");
+        let partitions = i32::try_from(partitions).expect("a number of partitions");
+        connection.send(&wire::create_topic(topic.as_bytes(), partitions)).expect("send");
+        let answer = connection.receive().expect("an answer");
+        assert_eq!(wire::create_topic_error(topic.as_bytes(), &answer), 0, "creating {topic}");
         Self {
             bootstrap: gateway.bootstrap(),
             topic: topic.to_owned(),

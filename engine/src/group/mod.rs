@@ -16,7 +16,7 @@ mod tests;
 
 pub(crate) use order::key_hash;
 pub(crate) use record::{GroupRecord, GroupSnapshot};
-pub(crate) use state::{Bounds, DeadLetter, Death, Grant, Group, Next, Offer, Outcome, Settled};
+pub(crate) use state::{Bounds, DeadLetter, Death, Grant, Group, Next, Offer, Outcome};
 
 use crate::batch::Record;
 use crate::{GroupName, PartitionId, TopicName};

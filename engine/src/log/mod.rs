@@ -9,11 +9,11 @@ mod sorted;
 mod tail;
 mod writer;
 
-pub(crate) use block::{Chain, Entry};
+pub(crate) use block::Entry;
 pub(crate) use index::{Chunk, Entries, IndexEntry, add_index_entries, decode_chunk};
-pub(crate) use manifest::{Skipped, StoredManifest, open_object, seal_object};
+pub(crate) use manifest::{Skipped, StoredManifest, seal_object};
 pub(crate) use recovery::{SNAPSHOT_MAGIC, rebuild_footer, recover};
 pub(crate) use segment::{Found, SEGMENT_HEADER_BYTES, Segment, SegmentId, SegmentKind};
 pub(crate) use sorted::SortedWriter;
 pub(crate) use tail::TailCache;
-pub(crate) use writer::{Position, Writer};
+pub(crate) use writer::Writer;

@@ -54,11 +54,6 @@ impl Writer {
         Self { at, capacity }
     }
 
-    /// The segment being written.
-    pub(crate) fn segment(&self) -> &Arc<Segment> {
-        &self.at.segment
-    }
-
     /// Number of the next block.
     pub(crate) fn next_sequence(&self) -> u64 {
         self.at.chain.sequence

@@ -45,7 +45,6 @@ fn step(world: &mut World) -> Verdict {
 /// One step of somebody.
 fn peaceful_step(world: &mut World) -> Verdict {
     match world.random.below(200) {
-        90..130 | 138 => world.turn(), //NOGROUPS
         0..35 => world.publish_plain(),
         35..50 => world.publish_idempotent(),
         50..58 => world.publish_keyed(),
@@ -96,7 +95,7 @@ fn settle_down(world: &mut World) -> Verdict {
         world.maintain()?;
         world.turn()?;
     }
-    //NOGROUPS world.drain()?;
+    world.drain()?;
     world.verify(false)?;
     world.checker.finished()
 }
@@ -137,7 +136,7 @@ fn promises_hold_whatever_crashes() {
     for seed in seeds {
         if std::env::var("TIDEGATE_PROGRESS").is_ok() {
             eprintln!("seed {seed} {:?}", start.elapsed());
-        } //NOGROUPS
+        }
         let lived = run(seed);
         points.extend(lived.points);
         crashes += lived.crashes;

@@ -451,11 +451,11 @@ impl World {
         for info in self.engine.groups() {
             let found = self.engine.committed(&info.name).map_err(|e| format!("committed: {e}"))?;
             let found: Vec<_> = found.iter().map(|committed| (committed.partition, committed.offset)).collect();
-            //NOGROUPS self.checker.progress_seen(&info.name, &found, recovered)?;
+            self.checker.progress_seen(&info.name, &found, recovered)?;
         }
         if recovered {
             self.checker.recovered()?;
-            //NOGROUPS self.check_atomics()?;
+            self.check_atomics()?;
         }
         Ok(())
     }

@@ -209,7 +209,7 @@ impl Checker {
             unit.crash(survives(weakest, end));
         }
         for partition in self.partitions.values_mut() {
-            partition.crash(survives(partition.durability, end));
+            partition.crash(survives(partition.durability, end), end);
         }
         for group in self.shared.values_mut() {
             group.crash();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tidegate_engine::store::faulty::End;
 use tidegate_engine::{Durability, PartitionId, Retention};
 use uuid::Uuid;
 
@@ -87,7 +88,11 @@ impl PartitionModel {
         }
     }
 
-    pub fn crash(&mut self, survives: bool) {
+    pub fn crash(&mut self, survives: bool, end: End) {
+        if end == End::Power {
+            // What retention did need not be durable: then it is done again.
+            self.seen.log_start = 0;
+        }
         if survives {
             return;
         }
