@@ -2,7 +2,7 @@
 //!
 //! Prints, per batch size and durability, records and megabytes per second and CPU seconds per million records of 100 bytes,
 //! with five batches in flight as a client has.
-#![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::cast_precision_loss, missing_docs)]
 
 use std::collections::VecDeque;
 use std::time::Instant;
