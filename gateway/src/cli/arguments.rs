@@ -188,9 +188,12 @@ pub struct Subscribe {
     /// The group to consume for: what is printed is acknowledged
     #[arg(long, value_name = "G")]
     pub group: Option<String>,
-    /// Where to start: earliest, latest, an RFC 3339 time or an offset [default: latest]
+    /// Where to start: earliest, latest, an RFC 3339 time, or an offset with --partition [default: latest]
     #[arg(long, value_name = "WHERE", conflicts_with = "group")]
     pub from: Option<String>,
+    /// Only this partition of the topic
+    #[arg(long, value_name = "N", conflicts_with = "group")]
+    pub partition: Option<u32>,
     /// End after so many messages
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -20,11 +20,25 @@ pub struct Client {
 }
 
 /// RFC 9457, as much of it as is shown.
-#[derive(Debug, Deserialize)]
-struct Problem {
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Problem {
     title: Option<String>,
+    status: u16,
     detail: Option<String>,
-    code: Option<String>,
+    retryable: bool,
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        let told = problem.detail.or(problem.title).unwrap_or_else(|| format!("HTTP status {}", problem.status));
+        let told = printable(&told);
+        match problem.status {
+            _ if problem.retryable => Self::unavailable(told + " (try again)"),
+            400..500 => Self::refused(told),
+            _ => Self::failed(told),
+        }
+    }
 }
 
 impl Client {
@@ -104,18 +118,10 @@ pub async fn pages(
 }
 
 async fn refusal(response: Response) -> Error {
-    let status = response.status();
+    let status = response.status().as_u16();
     let body = response.bytes().await.unwrap_or_default();
-    let told = match serde_json::from_slice::<Problem>(&body) {
-        Ok(problem) => problem.detail.or(problem.title).or(problem.code).unwrap_or_else(|| status.to_string()),
-        Err(_) => status.to_string(),
-    };
-    let told = printable(&told);
-    match status {
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Error::unavailable(told + " (try again)"),
-        status if status.is_client_error() => Error::refused(told),
-        _ => Error::failed(told),
-    }
+    let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
+    Problem { status, retryable: problem.retryable || matches!(status, 429 | 503), ..problem }.into()
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use reqwest::Method;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::arguments::{Output, Publish};
-use super::client::Client;
+use super::client::{Client, Problem};
 use super::{Error, messages, output};
 
 /// The most lines in one request.
@@ -94,10 +95,10 @@ struct Published {
 impl Published {
     fn take(&mut self, result: &Value) -> Result<(), Error> {
         if let Some(problem) = result.get("error") {
-            let detail = problem.get("detail").and_then(Value::as_str).unwrap_or("no reason given");
-            let retryable = problem.get("retryable").and_then(Value::as_bool).unwrap_or(false);
-            let told = format!("message {} was not stored: {detail} ({} were)", self.count + 1, self.count);
-            return Err(if retryable { Error::unavailable(told) } else { Error::refused(told) });
+            let problem = Problem::deserialize(problem).unwrap_or_default();
+            let Error { exit, message } = problem.into();
+            let message = format!("message {} was not stored: {message} ({} were)", self.count + 1, self.count);
+            return Err(Error { exit, message });
         }
         self.count += 1;
         self.last = result.clone();
@@ -131,7 +132,7 @@ mod tests {
     fn a_message_that_was_not_stored_ends_it() {
         let mut published = Published::default();
         published.take(&json!({"status": 201, "partition": 0, "offset": 7})).unwrap();
-        let error = published.take(&json!({"status": 413, "error": {"detail": "too large", "retryable": false}}));
+        let error = published.take(&json!({"status": 413, "error": {"status": 413, "detail": "too large"}}));
         assert_eq!(error, Err(Error::refused("message 2 was not stored: too large (1 were)")));
     }
 }

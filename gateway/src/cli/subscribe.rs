@@ -3,12 +3,13 @@
 use futures_util::StreamExt;
 use reqwest::Method;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::Error;
 use super::arguments::Subscribe;
-use super::client::Client;
+use super::client::{Client, Problem};
 use super::messages::Received;
 
 /// The most messages taken with one pull.
@@ -30,7 +31,9 @@ pub async fn subscribe(subscribe: Subscribe) -> Result<(), Error> {
 /// Reads without a group: nothing changes, an interrupt ends it.
 async fn tail(client: &Client, topic: &str, subscribe: &Subscribe) -> Result<(), Error> {
     let from = subscribe.from.as_deref().unwrap_or("latest");
-    let request = client.request(Method::GET, &["topics", topic, "stream"]).query(&[("from", from)]);
+    let partition = subscribe.partition.map(|partition| ("partition", partition));
+    let request = client.request(Method::GET, &["topics", topic, "stream"]);
+    let request = request.query(&[("from", from)]).query(&partition.as_slice());
     let response = client.send(request.header("accept", "application/x-ndjson")).await?;
     let mut chunks = response.bytes_stream();
     let (mut pending, mut left) = (Vec::new(), subscribe.count.unwrap_or(u64::MAX));
@@ -50,14 +53,38 @@ async fn tail(client: &Client, topic: &str, subscribe: &Subscribe) -> Result<(),
     Ok(())
 }
 
+/// What a line of the stream can be instead of a message.
+#[derive(Deserialize)]
+struct Notice {
+    gap: Option<Gap>,
+    error: Option<Problem>,
+    drain: Option<IgnoredAny>,
+}
+
+/// Retention was faster than the reader.
+#[derive(Deserialize)]
+struct Gap {
+    partition: u32,
+    from: u64,
+    to: u64,
+}
+
 /// Shows a line of the stream if it is a message; how many it was.
 fn show_line(line: &[u8], subscribe: &Subscribe) -> Result<u64, Error> {
     let line = std::str::from_utf8(line).map_err(|_| Error::failed("the stream is not UTF-8"))?.trim_end();
     if line.is_empty() {
         return Ok(0);
     }
-    Received::parse(line)?.show(line, subscribe.output)?;
-    Ok(1)
+    let notice: Notice = serde_json::from_str(line).map_err(|error| Error::failed(format!("not a stream: {error}")))?;
+    match notice {
+        Notice { error: Some(problem), .. } => Err(problem.into()),
+        Notice { drain: Some(_), .. } => Err(Error::unavailable("the gateway is stopping, try again")),
+        Notice { gap: Some(Gap { partition, from, to }), .. } => {
+            eprintln!("tidegate: offsets {from} to {to} of partition {partition} were removed before they were read");
+            Ok(0)
+        }
+        Notice { .. } => Received::parse(line)?.show(line, subscribe.output).map(|()| 1),
+    }
 }
 
 /// What a pull brings.
