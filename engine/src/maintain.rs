@@ -335,6 +335,7 @@ impl Shard {
 /// Where each partition should begin by its topic's retention, if that is further up than it does.
 fn retention_starts(inner: &Inner, now_ms: i64) -> Vec<(PartitionId, u64)> {
     let mut starts = Vec::new();
+    let mut acknowledged = None;
     for (id, partition) in inner.state.partitions() {
         let Some(topic) = &partition.topic else { continue };
         let retention = &topic.config.retention;
@@ -346,7 +347,8 @@ fn retention_starts(inner: &Inner, now_ms: i64) -> Vec<(PartitionId, u64)> {
             start = start.max(start_by_bytes(partition, bytes));
         }
         if retention.until_acknowledged {
-            start = start.max(inner.state.acknowledged_by_all(id, topic).unwrap_or(start));
+            let acknowledged = acknowledged.get_or_insert_with(|| inner.state.acknowledged_by_all());
+            start = start.max(acknowledged.get(&id).copied().unwrap_or(start));
         }
         if start > partition.log_start {
             starts.push((id, start.min(partition.high_watermark)));
