@@ -15,6 +15,7 @@ use utoipa::IntoParams;
 
 use super::answer::at_least_one;
 use super::consumers::Held;
+use super::convert::json::MessageView;
 use super::error::{Problem, Result};
 use super::extract::{Params, Target};
 use super::groups::{Caller, find_group};

@@ -13,7 +13,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::Problem;
-use super::groups::Action;
 use super::state::Http;
 use super::{browse, group_stream, groups, lag, publish, publish_batch, pull, seek, settle, topic_stream, topics};
 
@@ -113,6 +112,7 @@ pub(super) fn document_bytes() -> Bytes {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::http::groups::Action;
 
     #[test]
     fn the_committed_document_is_the_generated_one() {

@@ -116,7 +116,7 @@ pub struct TopicView {
     /// Its name.
     name: String,
     /// Never reused.
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String)]
     id: uuid::Uuid,
     /// How many partitions.
     partitions: usize,
@@ -224,7 +224,7 @@ pub(super) async fn put_topic(State(http): State<Http>, target: Target, body: Js
             Ok(answer::with_location(created, &format!("/v1/topics/{}", answer::segment(name))))
         }
         Err(error) if error.kind == Kind::AlreadyExists => {
-            existing(&body, &http.broker.topic_for_read(&target.principal, name)?)
+            existing(&body, &*http.broker.topic_for_read(&target.principal, name)?)
         }
         Err(error) => Err(error.into()),
     }

@@ -393,9 +393,15 @@ impl<'a> MessageView<'a> {
         record: &'a Record,
         delivery: Option<DeliveryView>,
     ) -> Self {
-        let shown = shown(&record.headers);
+        let mut shown = shown(&record.headers);
         let types = read_header_types(&record.headers);
-        let headers = headers_view(&record.headers, |index| shown[index].is_some(), types);
+        for (index, _) in types.iter().flat_map(|(_, types)| types) {
+            // A field of its own would not tell the type.
+            if let Some(property) = property_index(&record.headers[*index]) {
+                shown[property] = None;
+            }
+        }
+        let headers = headers_view(&record.headers, &shown, types);
         let properties = PropertiesView::new(shown);
         let body = BodyView::new(record.value.as_deref(), properties.content_type.as_deref());
         let key = record.key.as_deref();
@@ -498,17 +504,18 @@ impl<'a> PropertiesView<'a> {
     }
 }
 
-fn headers_view(
-    headers: &[Header],
-    has_own_field: impl Fn(usize) -> bool,
+fn headers_view<'a>(
+    headers: &'a [Header],
+    shown: &super::Shown<'_>,
     types: Option<(usize, Vec<(usize, HeaderType)>)>,
-) -> Vec<HeaderView<'_>> {
+) -> Vec<HeaderView<'a>> {
     let (hidden, types) = types.map_or((None, Vec::new()), |(hidden, types)| (Some(hidden), types));
     let mut types = types.into_iter().peekable();
     let mut views = Vec::new();
     for (index, header) in headers.iter().enumerate() {
         let of = types.next_if(|(at, _)| *at == index).map(|(_, of)| of);
-        if hidden != Some(index) && !property_index(header).is_some_and(&has_own_field) {
+        let has_own_field = property_index(header).is_some_and(|property| shown[property].is_some());
+        if hidden != Some(index) && !has_own_field {
             views.push(HeaderView::new(header, of));
         }
     }
