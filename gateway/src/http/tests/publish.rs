@@ -7,7 +7,7 @@ use super::Gateway;
 #[tokio::test]
 async fn a_message_comes_back_as_it_was_published() {
     let gateway = Gateway::new();
-    gateway.send("PUT", "/v1/topics/t", &[], "").await.expect(201);
+    gateway.topic_and_group(1).await;
     let fields = [
         ("content-type", "image/png"),
         ("tidegate-key", "k"),
@@ -197,7 +197,7 @@ async fn a_delayed_message_has_no_offset_yet() {
 #[tokio::test]
 async fn browsing_changes_nothing_and_says_when_nothing_changed() {
     let gateway = Gateway::new();
-    gateway.send("PUT", "/v1/topics/t", &[], "").await.expect(201);
+    gateway.topic_and_group(1).await;
     for n in 0..3 {
         let at = format!("2026-01-01T00:00:0{n}Z");
         gateway.send("POST", "/v1/topics/t/messages", &[("tidegate-timestamp", &at)], format!("{n}")).await.expect(201);
