@@ -44,6 +44,15 @@ impl Family {
         Self { name, help, samples: Samples::Counters(vec![(Labels::new(), value.number())]) }
     }
 
+    /// With at most so many samples: names that clients choose must not fill memory.
+    #[must_use]
+    pub fn truncated(mut self, most: usize) -> Self {
+        match &mut self.samples {
+            Samples::Gauges(samples) | Samples::Counters(samples) => samples.truncate(most),
+        }
+        self
+    }
+
     /// Gauges with labels.
     pub fn gauges(name: &'static str, help: &'static str, samples: Vec<(Labels, f64)>) -> Self {
         Self { name, help, samples: Samples::Gauges(samples) }
