@@ -29,8 +29,8 @@ pub struct Running {
     pub listeners: Vec<Gather>,
 }
 
-/// Gathers metrics of one part of the gateway, with at most so many series that carry names of clients' choosing.
-pub type Gather = Box<dyn Fn(usize) -> Vec<Family> + Send + Sync>;
+/// Gathers metrics of one part of the gateway.
+pub type Gather = Box<dyn Fn() -> Vec<Family> + Send + Sync>;
 
 /// Shared by the server, which changes it, and the admin listener, which shows it.
 pub struct Gateway {

@@ -32,7 +32,7 @@ fn collect_running(running: &Running, shown: usize) -> Vec<Family> {
     let mut families = engine_families(engine);
     families.extend(Topics::collect(engine, shown).families());
     families.extend(Groups::collect(engine, shown).families());
-    families.extend(running.listeners.iter().flat_map(|gather| gather(shown)));
+    families.extend(running.listeners.iter().flat_map(|gather| gather()).map(|family| family.truncated(shown)));
     families
 }
 

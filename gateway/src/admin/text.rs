@@ -44,6 +44,15 @@ impl Family {
         Self { name, help, samples: Samples::Counters(vec![(Labels::new(), value.number())]) }
     }
 
+    /// With at most so many samples: names that clients choose must not fill memory.
+    #[must_use]
+    pub fn truncated(mut self, most: usize) -> Self {
+        match &mut self.samples {
+            Samples::Gauges(samples) | Samples::Counters(samples) => samples.truncate(most),
+        }
+        self
+    }
+
     /// Gauges with labels.
     pub fn gauges(name: &'static str, help: &'static str, samples: Vec<(Labels, f64)>) -> Self {
         Self { name, help, samples: Samples::Gauges(samples) }
@@ -150,10 +159,10 @@ mod tests {
             Family::counter("tidegate_snapshots", "Snapshots written", 5_u64),
             Family::gauge("tidegate_topics", "Topics", 2_usize),
         ]);
-        let expected = "# HELP tidegate_snapshots_total Snapshots written.\n\
+        let expected = "# HELP tidegate_snapshots_total Snapshots written\n\
             # TYPE tidegate_snapshots_total counter\n\
             tidegate_snapshots_total 5.0\n\
-            # HELP tidegate_topics Topics.\n\
+            # HELP tidegate_topics Topics\n\
             # TYPE tidegate_topics gauge\n\
             tidegate_topics 2.0\n";
         assert_eq!(text, expected);
@@ -172,17 +181,17 @@ mod tests {
             Family::counter("tidegate_engine_written_bytes", "Bytes", 5_u64),
             Family::counters("tidegate_kafka_requests", "Requests", vec![(vec![("api", "Fetch".into())], 6.0)]),
         ]);
-        let expected = "# HELP tidegate_topics Topics.\n\
+        let expected = "# HELP tidegate_topics Topics\n\
             # TYPE tidegate_topics gauge\n\
             tidegate_topics 2.0\n\
-            # HELP kafka_topic_partition_current_offset Next offset.\n\
+            # HELP kafka_topic_partition_current_offset Next offset\n\
             # TYPE kafka_topic_partition_current_offset gauge\n\
             kafka_topic_partition_current_offset{topic=\"a\",partition=\"0\"} 3.0\n\
             kafka_topic_partition_current_offset{topic=\"quote\\\" slash\\\\ line\\n\",partition=\"0\"} 4.0\n\
-            # HELP tidegate_engine_written_bytes Bytes.\n\
+            # HELP tidegate_engine_written_bytes Bytes\n\
             # TYPE tidegate_engine_written_bytes counter\n\
             tidegate_engine_written_bytes_total 5.0\n\
-            # HELP tidegate_kafka_requests Requests.\n\
+            # HELP tidegate_kafka_requests Requests\n\
             # TYPE tidegate_kafka_requests counter\n\
             tidegate_kafka_requests_total{api=\"Fetch\"} 6.0\n\
             # EOF\n";

@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn columns_line_up_and_numbers_stand_right() {
         let rows = [vec!["orders".into(), "12".into()], vec!["a\u{1b}[2J".into(), "-".into()]];
-        let expected = "TOPIC          PARTITIONS\norders                 12\na\\u{1b}[2J              -\n";
+        let expected = "TOPIC       PARTITIONS\norders              12\na\\u{1b}[2J           -\n";
         assert_eq!(table(&["TOPIC", "PARTITIONS"], &rows), expected);
     }
 }

@@ -4,8 +4,8 @@ use crate::admin::{Family, Labels, Number};
 use crate::{http, kafka};
 
 /// The members of consumer groups, under the name that kafka_exporter made known.
-pub fn members(listener: &kafka::Listener, shown: usize) -> Family {
-    let members = listener.group_members().into_iter().take(shown).map(|(group, members)| {
+pub fn members(listener: &kafka::Listener) -> Family {
+    let members = listener.group_members().into_iter().map(|(group, members)| {
         let labels = vec![("namespace", group.namespace().to_owned()), ("consumergroup", group.name().to_owned())];
         (labels, members.number())
     });

@@ -179,8 +179,8 @@ fn serve_clients(config: &Config, sockets: Sockets, broker: &Broker, identity: I
         let metrics = Arc::new(kafka::Metrics::default());
         let listener = Arc::new(kafka::Listener::new(broker.clone(), Arc::new(settings), Arc::clone(&metrics)));
         drain.spawn(Arc::clone(&listener).serve(socket, drain.clone()));
-        gather.push(Box::new(move |_| counters::kafka(&metrics)));
-        gather.push(Box::new(move |shown| vec![counters::members(&listener, shown)]));
+        gather.push(Box::new(move || counters::kafka(&metrics)));
+        gather.push(Box::new(move || vec![counters::members(&listener)]));
     }
     if let Some(socket) = sockets.http {
         let settings = Arc::new(config.listeners.http.settings.clone());
