@@ -238,9 +238,11 @@ impl World {
         self.checker.note(format!("{group} goes to {to} of {partition}"));
         match self.engine.seek(&group, &[(partition, to)]) {
             Ok(commit) => {
-                self.checker.sought(&group, partition, to);
-                self.wait(commit, Waiting::Nothing);
-                Ok(())
+                self.checker.sought(&group, partition, to, false);
+                self.wait(commit, Waiting::Seek { group, partition, to });
+                // Nothing is leased before the answer, so what is settled later comes after the move.
+                self.turn()?;
+                self.turn()
             }
             Err(error) => self.expected("seek", &error),
         }

@@ -28,6 +28,7 @@ pub enum Waiting {
     Progress { group: GroupName, number: u64 },
     Settlements { group: GroupName, ended: Vec<(PartitionId, u64)> },
     Atomic { unit: UnitId, number: u64, group: Option<GroupName>, ended: Vec<(PartitionId, u64)> },
+    Seek { group: GroupName, partition: PartitionId, to: u64 },
     Nothing,
 }
 
@@ -273,6 +274,10 @@ impl World {
                 self.checker.acknowledged(unit)?;
                 self.checker.commit_acknowledged(&group_name(LEDGER), number)?;
                 group.map_or(Ok(()), |group| self.checker.settlement_acknowledged(&group, &ended))
+            }
+            Waiting::Seek { group, partition, to } => {
+                self.checker.sought(&group, partition, to, true);
+                Ok(())
             }
             Waiting::Nothing => Ok(()),
         }

@@ -40,8 +40,8 @@ pub struct SharedRules {
 pub(super) struct Shared {
     rules: SharedRules,
     records: BTreeMap<(PartitionId, u64), Handling>,
-    /// Where the group was moved to: it need not be given what is below.
-    moved_to: BTreeMap<PartitionId, u64>,
+    /// Where the group was moved to, the last acknowledged move first: it need not be given what is below.
+    moved_to: BTreeMap<PartitionId, Vec<u64>>,
 }
 
 #[derive(Debug, Clone)]
@@ -96,6 +96,11 @@ impl Assigned {
 }
 
 impl Shared {
+    fn first_due(&self, partition: PartitionId, log_start: u64) -> u64 {
+        let moved = self.moved_to.get(&partition).into_iter().flatten().max();
+        moved.copied().unwrap_or(0).max(log_start)
+    }
+
     pub fn crash(&mut self) {
         for handling in self.records.values_mut() {
             handling.held = None;
@@ -237,7 +242,7 @@ impl Checker {
     /// An earlier record of the key that the group is not done with.
     fn outstanding(&self, group: &Shared, partition: PartitionId, below: u64, key: Option<u8>) -> Option<u64> {
         let model = self.partitions.get(&partition)?;
-        let first = group.moved_to.get(&partition).copied().unwrap_or(0).max(model.seen.log_start);
+        let first = group.first_due(partition, model.seen.log_start);
         let mut earlier = model.at.range(first.min(below)..below).filter(|(offset, bound)| {
             let same = bound.certain && self.values.get(&bound.value).is_some_and(|value| value.key == key);
             let handling = group.records.get(&(partition, **offset));
@@ -269,8 +274,11 @@ impl Checker {
                 handling.held = None;
                 handling.not_before = not_before;
             }
-            // It stays leased until it is copied; if that cannot be done the lease runs out.
-            Settled::GivenUp => handling.given_up = true,
+            // It stays aside until it is copied; if that cannot be done the lease runs out.
+            Settled::GivenUp => {
+                handling.not_before = handling.held.take().map_or(Duration::ZERO, |held| held.until);
+                handling.given_up = true;
+            }
         }
         Ok(())
     }
@@ -305,16 +313,21 @@ impl Checker {
         }
     }
 
-    /// The group was moved: what it had settled at and above the offset counts no more.
-    pub fn sought(&mut self, group: &GroupName, partition: PartitionId, offset: u64) {
+    /// The group was moved, for certain or perhaps: what it had settled at and above the offset counts no more.
+    pub fn sought(&mut self, group: &GroupName, partition: PartitionId, offset: u64, sure: bool) {
         let Some(group) = self.shared.get_mut(group) else { return };
-        group.moved_to.insert(partition, offset);
+        let moved = group.moved_to.entry(partition).or_default();
+        if sure {
+            moved.clear();
+        }
+        moved.push(offset);
         for ((_, at), handling) in group.records.range_mut((partition, 0)..=(partition, u64::MAX)) {
             handling.held = None;
             handling.not_before = Duration::ZERO;
-            handling.settled = if *at >= offset { Sure::No } else { Sure::Maybe };
             handling.done = false;
             handling.given_up = false;
+            let unsettled = *at >= offset && (sure || handling.settled == Sure::No);
+            handling.settled = if unsettled { Sure::No } else { Sure::Maybe };
         }
     }
 
@@ -326,7 +339,7 @@ impl Checker {
             let Some(model) = self.partitions.get(partition).filter(|model| model.exists == Sure::Yes) else {
                 continue;
             };
-            let first = group.moved_to.get(partition).copied().unwrap_or(0).max(model.seen.log_start);
+            let first = group.first_due(*partition, model.seen.log_start);
             for (&offset, bound) in model.at.range(first..) {
                 let settled = group
                     .records
@@ -349,18 +362,29 @@ impl Checker {
         groups.any(|group| group.records.values().any(|one| one.value == value && one.given_up))
     }
 
-    /// Whether some group reads the partition, and every one that does may be done with everything below the offset.
-    pub(super) fn all_acknowledged_below(&self, partition: PartitionId, below: u64) -> bool {
-        let Some(model) = self.partitions.get(&partition) else { return true };
-        let shared = self.shared.values().filter(|group| group.rules.partitions.contains(&partition)).map(|group| {
-            model.at.range(..below).all(|(offset, _)| {
+    /// Some group must read the partition, and every one that does be done with everything below the offset.
+    pub(super) fn acknowledged_by_all(&self, partition: PartitionId, below: u64) -> Verdict {
+        let Some(model) = self.partitions.get(&partition) else { return Ok(()) };
+        let mut readers = 0;
+        for (name, group) in self.shared.iter().filter(|(_, group)| group.rules.partitions.contains(&partition)) {
+            readers += 1;
+            let first = group.first_due(partition, 0);
+            for (offset, _) in model.at.range(first.min(below)..below) {
                 let one = group.records.get(&(partition, *offset));
-                one.is_some_and(|one| one.settled != Sure::No || one.given_up)
-            })
-        });
-        let assigned = self.assigned.values().filter_map(|group| group.progress.get(&partition));
-        let done: Vec<bool> = shared.chain(assigned.map(|progress| progress.highest >= below)).collect();
-        !done.is_empty() && done.iter().all(|done| *done)
+                let done = one.is_some_and(|one| one.settled != Sure::No || one.given_up);
+                require!(done, "group {name} is not done with offset {offset}: {one:?}");
+            }
+        }
+        for (name, group) in &self.assigned {
+            // What was asked for and lost makes nobody a reader.
+            if let Some(progress) = group.progress.get(&partition) {
+                readers += 1;
+                let behind = progress.acknowledged.is_some() && progress.highest < below;
+                require!(!behind, "group {name} has not committed {below}: {progress:?}");
+            }
+        }
+        require!(readers > 0, "no group reads it");
+        Ok(())
     }
 
     /// Whether a rejection of the record's present delivery is its last.

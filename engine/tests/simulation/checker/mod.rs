@@ -73,7 +73,7 @@ pub struct Checker {
     trace: VecDeque<String>,
 }
 
-const TRACE: usize = 400;
+const TRACE: usize = 4000;
 
 impl Checker {
     /// Notes a line for the report of a failure.
