@@ -77,6 +77,8 @@ pub struct EngineConfig {
     pub tail_cache_bytes: usize,
     /// Index blocks of sealed segments kept in memory.
     pub index_cache_bytes: usize,
+    /// The longest the committer waits for more appends to write with one sync, where waiting has paid; zero never waits.
+    pub commit_gather: Duration,
     /// Appends admitted but not yet written; a further append waits.
     pub pending_bytes: usize,
     /// The most topics the engine keeps.
@@ -113,6 +115,7 @@ impl Default for EngineConfig {
             segment_bytes: 128 << 20,
             tail_cache_bytes: 32 << 20,
             index_cache_bytes: 16 << 20,
+            commit_gather: Duration::from_millis(1),
             pending_bytes: 64 << 20,
             max_topics: 100_000,
             max_partitions: 200_000,

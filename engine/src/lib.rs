@@ -18,6 +18,7 @@ mod counters;
 mod dedupe;
 mod engine;
 mod error;
+mod gather;
 mod inspect;
 mod log;
 mod maintain;

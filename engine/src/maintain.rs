@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::counters::Counters;
+use crate::gather::Gather;
 use crate::log::{SNAPSHOT_MAGIC, SegmentKind, TailCache, Writer, recover, seal_object};
 use crate::record::StateRecord;
 use crate::schedule::SCHEDULE_PARTITION;
@@ -30,6 +31,7 @@ impl Shard {
             state,
             pending: std::collections::VecDeque::new(),
             pending_bytes: 0,
+            gathering: 1,
             queued: 0,
             written: 0,
             durable: 0,
@@ -58,16 +60,14 @@ impl Shard {
 
     /// The committer's thread: commits while there is work, until the shard is closed or poisoned.
     pub(crate) fn run_committer(&self) {
+        let mut gather = Gather::new(self.config.commit_gather);
         loop {
+            self.gather(&mut gather);
             match self.turn() {
                 Ok(true) => {}
                 Ok(false) => {
-                    let mut inner = self.lock();
-                    if inner.failed.is_some() {
+                    if self.lock().failed.is_some() {
                         return;
-                    }
-                    if inner.has_no_work() {
-                        self.work.wait(&mut inner);
                     }
                 }
                 Err(Error::DiskFull) => {
@@ -77,6 +77,25 @@ impl Shard {
                 Err(_) => return,
             }
         }
+    }
+
+    /// Waits for work, and where that has paid, a moment longer for more of it.
+    fn gather(&self, gather: &mut Gather) {
+        let mut inner = self.lock();
+        if inner.has_no_work() && inner.failed.is_none() {
+            self.work.wait(&mut inner);
+        }
+        let before = inner.pending.len();
+        if before > 0
+            && inner.failed.is_none()
+            && let Some((expected, patience)) = gather.plan(before)
+        {
+            inner.gathering = expected;
+            self.work.wait_for(&mut inner, patience);
+            inner.gathering = 1;
+            gather.learn(before, inner.pending.len());
+        }
+        gather.wrote(inner.pending.len());
     }
 
     /// The maintenance thread: a round at every interval and whenever a lease or timer is due.
@@ -316,6 +335,7 @@ impl Shard {
 /// Where each partition should begin by its topic's retention, if that is further up than it does.
 fn retention_starts(inner: &Inner, now_ms: i64) -> Vec<(PartitionId, u64)> {
     let mut starts = Vec::new();
+    let mut acknowledged = None;
     for (id, partition) in inner.state.partitions() {
         let Some(topic) = &partition.topic else { continue };
         let retention = &topic.config.retention;
@@ -327,7 +347,8 @@ fn retention_starts(inner: &Inner, now_ms: i64) -> Vec<(PartitionId, u64)> {
             start = start.max(start_by_bytes(partition, bytes));
         }
         if retention.until_acknowledged {
-            start = start.max(inner.state.acknowledged_by_all(id, topic).unwrap_or(start));
+            let acknowledged = acknowledged.get_or_insert_with(|| inner.state.acknowledged_by_all());
+            start = start.max(acknowledged.get(&id).copied().unwrap_or(start));
         }
         if start > partition.log_start {
             starts.push((id, start.min(partition.high_watermark)));

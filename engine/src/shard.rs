@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     pub state: State,
     pub pending: VecDeque<Pending>,
     pub pending_bytes: usize,
+    /// The committer is woken when so many are queued.
+    pub gathering: usize,
     /// Changes queued, written and synced since the shard was opened, as the number of the last one.
     pub queued: u64,
     pub written: u64,
@@ -218,7 +220,9 @@ impl Shard {
         };
         inner.queued += 1;
         inner.pending.push_back(Pending { entries, number: inner.queued, durability, done, _budget: budget });
-        self.work.notify_one();
+        if inner.pending.len() >= inner.gathering {
+            self.work.notify_one();
+        }
         commit
     }
 

@@ -275,11 +275,16 @@ impl State {
         topics.flat_map(|topic| topic.partitions.iter().copied()).collect()
     }
 
-    /// Where the slowest of a topic's groups is on a partition; none while the topic has no group.
-    pub(crate) fn acknowledged_by_all(&self, id: PartitionId, topic: &Topic) -> Option<u64> {
-        let groups =
-            self.groups.values().filter(|group| group.config().topics.contains(&topic.name) || group.has_progress(id));
-        groups.map(|group| group.lowest_unacknowledged(id)).min()
+    /// Where the slowest of its groups is, for each partition that has a group.
+    pub(crate) fn acknowledged_by_all(&self) -> HashMap<PartitionId, u64> {
+        let mut lowest = HashMap::new();
+        for group in self.groups.values() {
+            for id in self.group_partitions(group).into_iter().chain(group.partitions()) {
+                let position = group.lowest_unacknowledged(id);
+                lowest.entry(id).and_modify(|lowest: &mut u64| *lowest = position.min(*lowest)).or_insert(position);
+            }
+        }
+        lowest
     }
 
     /// Wakes those who wait for a group's records.

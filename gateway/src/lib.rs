@@ -7,12 +7,10 @@ pub mod admin;
 pub mod broker;
 pub mod cli;
 pub mod config;
+pub mod http;
 pub mod identity;
 pub mod kafka;
 pub mod listener;
-
-mod pending;
 pub mod server;
 pub mod telemetry;
 pub mod units;
-use pending::http;

@@ -1,6 +1,8 @@
 //! Clients at work while something happens to the gateway. See `clients/python/load.py`.
 
+use std::cell::Cell;
 use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,11 +13,41 @@ use crate::client;
 use crate::history::{Event, History, Place};
 use crate::{Gateway, wire};
 
+struct Worker {
+    child: Child,
+    file: PathBuf,
+    counted: Cell<Counted>,
+}
+
+/// Acknowledgements found in a worker's file up to a position.
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    position: u64,
+    acknowledged: usize,
+}
+
+impl Worker {
+    /// Looks at what was written since it last looked.
+    fn acknowledged(&self) -> usize {
+        let Counted { mut position, mut acknowledged } = self.counted.get();
+        let mut file = File::open(&self.file).expect("the worker's file");
+        file.seek(SeekFrom::Start(position)).expect("seek");
+        let mut new = Vec::new();
+        file.read_to_end(&mut new).expect("read");
+        for line in new.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+            position += line.len() as u64;
+            acknowledged += usize::from(line.starts_with(b"acked "));
+        }
+        self.counted.set(Counted { position, acknowledged });
+        acknowledged
+    }
+}
+
 /// Running clients and the files they write to.
 pub struct Load {
     bootstrap: String,
     topic: String,
-    workers: Vec<(Child, PathBuf)>,
+    workers: Vec<Worker>,
     directory: TempDir,
 }
 
@@ -58,7 +90,7 @@ impl Load {
     /// Acknowledgements written down so far.
     #[must_use]
     pub fn acknowledged(&self) -> usize {
-        self.workers.iter().map(|(_, file)| parse(file)).map(|history| history.acked.len()).sum()
+        self.workers.iter().map(Worker::acknowledged).sum()
     }
 
     /// Waits until at least so many messages have been acknowledged.
@@ -74,10 +106,10 @@ impl Load {
     #[must_use]
     pub fn finish(mut self) -> History {
         let mut history = History::default();
-        for (child, _) in &mut self.workers {
-            drop(child.stdin.take());
+        for worker in &mut self.workers {
+            drop(worker.child.stdin.take());
         }
-        for (mut child, file) in std::mem::take(&mut self.workers) {
+        for Worker { mut child, file, .. } in std::mem::take(&mut self.workers) {
             let status = child.wait().expect("wait");
             assert!(status.success(), "a client ended with {status}: {}", errors(&file));
             history.join(parse(&file));
@@ -91,15 +123,15 @@ impl Load {
     fn worker(&mut self, arguments: &[String]) {
         let file = self.directory.path().join(self.workers.len().to_string());
         let child = command(arguments, &file).stdin(Stdio::piped()).spawn().expect("python");
-        self.workers.push((child, file));
+        self.workers.push(Worker { child, file, counted: Cell::default() });
     }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
-        for (child, _) in &mut self.workers {
-            let _ = child.kill();
-            let _ = child.wait();
+        for worker in &mut self.workers {
+            let _ = worker.child.kill();
+            let _ = worker.child.wait();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Where things are: the built binary, the clients, the caches filled by `integration/run setup`, free ports.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -67,18 +68,12 @@ pub fn output(command: &mut Command) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Says on the terminal (past the test runner's capture) that a test does not run here, and why.
+/// Says that a test does not run here, and why. Not captured by the test runner.
 pub fn skip(test: &str, why: &str) {
-    use std::io::Write;
-    if let Ok(mut terminal) = std::fs::OpenOptions::new().append(true).open("/dev/stderr") {
-        let _ = writeln!(terminal, "SKIPPED {test}: {why}");
-    }
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
 }
 
-/// Prints a figure past the test runner's capture.
+/// Prints a figure. Not captured by the test runner.
 pub fn report(line: &str) {
-    use std::io::Write;
-    if let Ok(mut terminal) = std::fs::OpenOptions::new().append(true).open("/dev/stderr") {
-        let _ = writeln!(terminal, "    {line}");
-    }
+    let _ = writeln!(std::io::stderr(), "    {line}");
 }

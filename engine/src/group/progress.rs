@@ -201,7 +201,6 @@ impl Progress {
         if let Some(before) = self.failed.insert(offset, Failure { attempts, due_ms }) {
             self.delayed.remove(&(before.due_ms, offset));
         }
-        self.ready.remove(&offset);
         if offset < self.cursor {
             self.delayed.insert((due_ms, offset));
         }

@@ -14,6 +14,9 @@ use crate::{Error, PartitionId, Result};
 /// Copies are written in blocks of about so much.
 const BLOCK_BYTES: usize = 1 << 20;
 
+/// A partition, the entries of one of its chunks, and the offsets from and up to which that goes.
+type EndedChunk = (PartitionId, Vec<IndexEntry>, u64, u64);
+
 /// A sorted segment being written.
 pub(crate) struct SortedWriter {
     segment: Arc<Segment>,
@@ -22,7 +25,7 @@ pub(crate) struct SortedWriter {
     block: Vec<(Entry, usize)>,
     block_bytes: usize,
     chunk: Vec<IndexEntry>,
-    chunks: Vec<(PartitionId, Vec<IndexEntry>, u64, u64)>,
+    chunks: Vec<EndedChunk>,
 }
 
 impl SortedWriter {

@@ -6,7 +6,7 @@ use tidegate_engine::group::{ConsumerId, LeaseId, LeaseRequest, OffsetCommit, Se
 use tidegate_engine::store::Clock;
 use tidegate_engine::{Error, GroupName, PartitionId};
 
-use crate::checker::{Delivered, SharedRules, Verdict};
+use crate::checker::{Delivered, Settled, SharedRules, Verdict};
 use crate::value;
 use crate::world::{DEAD, JOBS, Waiting, World, group_name};
 
@@ -157,10 +157,10 @@ impl World {
         self.checker.holds(&held.group, partition, offset, token, self.now())
     }
 
-    /// Tells the checker that a lease ended.
-    pub fn ended(&mut self, held: &Held, delay: Duration, done: bool, dead: bool) -> Verdict {
+    /// Tells the checker what became of a lease.
+    pub fn lease_settled(&mut self, held: &Held, how: Settled) -> Verdict {
         let LeaseId { partition, offset, token } = held.lease;
-        self.checker.settled(&held.group, (partition, offset, token), done, dead, self.now() + delay)
+        self.checker.settled(&held.group, (partition, offset, token), how)
     }
 
     /// Settles some leases, each in some way.
@@ -210,15 +210,15 @@ impl World {
     /// The record, if it was the end of it.
     fn settled(&mut self, held: &Held, settlement: &Settlement) -> Result<Option<(PartitionId, u64)>, String> {
         let at = (held.lease.partition, held.lease.offset);
-        let dead_letters = self.engine.group(&held.group).is_some_and(|group| group.config.dead_letter.is_some());
+        let now = self.now();
         match settlement {
-            Settlement::Acknowledge(_) => self.ended(held, Duration::ZERO, true, false).map(|()| Some(at)),
-            Settlement::Release(_) => self.ended(held, Duration::ZERO, false, false).map(|()| None),
+            Settlement::Acknowledge(_) => self.lease_settled(held, Settled::Acknowledged).map(|()| Some(at)),
+            Settlement::Release(_) => self.lease_settled(held, Settled::Returned { not_before: now }).map(|()| None),
             Settlement::Reject { delay, dead_letter, .. } => {
-                let done = *dead_letter || self.checker.is_last_attempt(&held.group, at);
-                let delay = delay.unwrap_or_default();
-                self.ended(held, delay, done, done && dead_letters)?;
-                Ok(done.then_some(at))
+                let given_up = *dead_letter || self.checker.is_last_attempt(&held.group, at);
+                let not_before = now + delay.unwrap_or_default();
+                let how = if given_up { Settled::GivenUp } else { Settled::Returned { not_before } };
+                self.lease_settled(held, how).map(|()| None)
             }
             Settlement::Extend(_, by) => {
                 self.checker.extended(&held.group, at.0, at.1, self.now() + *by);
@@ -238,9 +238,11 @@ impl World {
         self.checker.note(format!("{group} goes to {to} of {partition}"));
         match self.engine.seek(&group, &[(partition, to)]) {
             Ok(commit) => {
-                self.checker.sought(&group, partition, to);
-                self.wait(commit, Waiting::Nothing);
-                Ok(())
+                self.checker.sought(&group, partition, to, false);
+                self.wait(commit, Waiting::Seek { group, partition, to });
+                // Nothing is leased before the answer, so what is settled later comes after the move.
+                self.turn()?;
+                self.turn()
             }
             Err(error) => self.expected("seek", &error),
         }

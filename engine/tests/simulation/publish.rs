@@ -7,7 +7,7 @@ use tidegate_engine::group::{OffsetCommit, Settlement};
 use tidegate_engine::store::Clock;
 use tidegate_engine::{Appends, Atomic, DedupeKey, Durability, Error, PartitionId, Write};
 
-use crate::checker::{Fate, Piece, UnitId, Verdict};
+use crate::checker::{Fate, Piece, Settled, UnitId, Verdict};
 use crate::value::{self, Stamp, Value};
 use crate::world::{JOBS, LEDGER, Waiting, World, group_name};
 
@@ -353,7 +353,7 @@ impl World {
                     self.checker.accepted(unit, piece, appended.base_offset, appended.duplicate)?;
                 }
                 for held in &held {
-                    self.ended(held, std::time::Duration::ZERO, true, false)?;
+                    self.lease_settled(held, Settled::Acknowledged)?;
                 }
                 if let Some(group) = &group {
                     self.transformed.push((unit, group.clone(), ended.clone()));

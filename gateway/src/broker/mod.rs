@@ -2,6 +2,7 @@
 
 mod error;
 mod groups;
+mod header_type;
 mod partitioner;
 mod principal;
 mod properties;
@@ -16,6 +17,7 @@ use tidegate_engine::{
 };
 
 pub use error::{Error, Kind, Result};
+pub use header_type::{HeaderType, read_header_types, write_header_types};
 pub use partitioner::{Partitioner, murmur2};
 pub use principal::{Action, Principal, Resource};
 pub use properties::property;

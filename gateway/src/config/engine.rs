@@ -24,6 +24,10 @@ pub struct EngineSettings {
     #[serde(with = "units::size")]
     #[schemars(with = "String")]
     index_cache_bytes: usize,
+    /// The longest the committer waits for more appends to write with one sync, where waiting has paid; `0s` never waits.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "String")]
+    commit_gather: Duration,
     /// Appends admitted but not yet written; a further append waits.
     #[serde(with = "units::size")]
     #[schemars(with = "String")]

@@ -1,7 +1,7 @@
 //! What the listeners count, as metrics.
 
 use crate::admin::{Family, Labels, Number};
-use crate::kafka;
+use crate::{http, kafka};
 
 /// The members of consumer groups, under the name that kafka_exporter made known.
 pub fn members(listener: &kafka::Listener) -> Family {
@@ -38,5 +38,28 @@ pub fn kafka(metrics: &kafka::Metrics) -> Vec<Family> {
         Family::gauge("tidegate_kafka_groups", "Groups with members", metrics.groups.get()),
         counter("tidegate_kafka_rebalances", "Rebalances completed", &metrics.rebalances),
         Family::counters("tidegate_kafka_requests", "Requests by API", requests.collect()),
+    ]
+}
+
+/// The HTTP listener's.
+pub fn http(metrics: &http::Metrics) -> Vec<Family> {
+    let requests = metrics.requests().map(|requests| {
+        let labels: Labels = vec![
+            ("method", requests.method.to_owned()),
+            ("path", requests.path.to_owned()),
+            ("status", requests.class.to_owned()),
+        ];
+        (labels, requests.count.number())
+    });
+    let (received, received_bytes) = metrics.messages_received();
+    let (sent, sent_bytes) = metrics.messages_sent();
+    vec![
+        Family::gauge("tidegate_http_connections", "Connections open", metrics.connections()),
+        Family::gauge("tidegate_http_streams", "Event streams open", metrics.streams()),
+        Family::counter("tidegate_http_received_messages", "Messages published, repeats included", received),
+        Family::counter("tidegate_http_received_bytes", "Bytes of messages published, as packed", received_bytes),
+        Family::counter("tidegate_http_sent_messages", "Messages given out", sent),
+        Family::counter("tidegate_http_sent_bytes", "Bytes of keys, values and headers given out", sent_bytes),
+        Family::counters("tidegate_http_requests", "Requests by route and class of status", requests.collect()),
     ]
 }

@@ -184,7 +184,10 @@ fn serve_clients(config: &Config, sockets: Sockets, broker: &Broker, identity: I
     }
     if let Some(socket) = sockets.http {
         let settings = Arc::new(config.listeners.http.settings.clone());
-        drain.spawn(http::serve(socket, broker.clone(), settings, identity.ack_key, drain.clone()));
+        let listener = http::Http::new(broker.clone(), settings, identity.ack_key, drain.clone());
+        let metrics = listener.metrics();
+        drain.spawn(http::serve(socket, listener));
+        gather.push(Box::new(move || counters::http(&metrics)));
     }
     gather
 }

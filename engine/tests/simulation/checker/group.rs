@@ -21,6 +21,8 @@ struct Progress {
     asked: Vec<(u64, u64)>,
     /// The highest offset ever asked for.
     highest: u64,
+    /// A crash happened that its topic's durability does not survive: it may be any older one.
+    in_doubt: bool,
 }
 
 /// How a shared group was set up.
@@ -38,6 +40,8 @@ pub struct SharedRules {
 pub(super) struct Shared {
     rules: SharedRules,
     records: BTreeMap<(PartitionId, u64), Handling>,
+    /// Where the group was moved to, the last acknowledged move first: it need not be given what is below.
+    moved_to: BTreeMap<PartitionId, Vec<u64>>,
 }
 
 #[derive(Debug, Clone)]
@@ -45,6 +49,8 @@ struct Handling {
     value: Value,
     held: Option<Held>,
     settled: Sure,
+    /// Acknowledged by this process: however durable, it does not deliver it again.
+    done: bool,
     /// It was rejected, or left to expire, so often that it may be dead-lettered.
     given_up: bool,
     deliveries: u32,
@@ -59,6 +65,17 @@ struct Held {
     until: Duration,
 }
 
+/// What became of a lease.
+#[derive(Debug, Clone, Copy)]
+pub enum Settled {
+    /// The group is done with the record.
+    Acknowledged,
+    /// It will be delivered again, not before this (monotonic) time.
+    Returned { not_before: Duration },
+    /// It is dead-lettered, or dropped where the group has no topic for dead letters.
+    GivenUp,
+}
+
 /// A delivery as a consumer sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivered {
@@ -69,10 +86,25 @@ pub struct Delivered {
     pub attempt: u32,
 }
 
+impl Assigned {
+    /// Progress has its topic's durability, but at least the page cache's.
+    pub fn crash(&mut self, survives: impl Fn(PartitionId) -> bool) {
+        for (partition, progress) in &mut self.progress {
+            progress.in_doubt |= !survives(*partition);
+        }
+    }
+}
+
 impl Shared {
+    fn first_due(&self, partition: PartitionId, log_start: u64) -> u64 {
+        let moved = self.moved_to.get(&partition).into_iter().flatten().max();
+        moved.copied().unwrap_or(0).max(log_start)
+    }
+
     pub fn crash(&mut self) {
         for handling in self.records.values_mut() {
             handling.held = None;
+            handling.done = false;
             handling.not_before = Duration::ZERO;
         }
     }
@@ -124,12 +156,13 @@ impl Checker {
             let mut allowed: BTreeSet<Option<u64>> = progress.asked.iter().map(|(_, offset)| Some(*offset)).collect();
             allowed.insert(progress.acknowledged);
             require!(
-                allowed.contains(&seen),
+                progress.in_doubt || allowed.contains(&seen),
                 "group {group} on partition {partition} is at {seen:?}, acknowledged was {progress:?}"
             );
             if recovered {
                 progress.acknowledged = seen;
                 progress.asked.clear();
+                progress.in_doubt = false;
             }
         }
         Ok(())
@@ -186,11 +219,13 @@ impl Checker {
             value,
             held: None,
             settled: Sure::No,
+            done: false,
             given_up: false,
             deliveries: 0,
             not_before: Duration::ZERO,
         });
-        require!(handling.settled != Sure::Yes, "{what}: delivered again after it was settled");
+        let settled = handling.done || handling.settled == Sure::Yes;
+        require!(!settled, "{what}: delivered again after it was settled");
         if let Some(held) = handling.held {
             require!(held.until <= now, "{what}: delivered to {consumer} while {} holds it", held.consumer);
             require!(held.token != token, "{what}: the token of an expired lease was given again");
@@ -207,7 +242,8 @@ impl Checker {
     /// An earlier record of the key that the group is not done with.
     fn outstanding(&self, group: &Shared, partition: PartitionId, below: u64, key: Option<u8>) -> Option<u64> {
         let model = self.partitions.get(&partition)?;
-        let mut earlier = model.at.range(model.seen.log_start.min(below)..below).filter(|(offset, bound)| {
+        let first = group.first_due(partition, model.seen.log_start);
+        let mut earlier = model.at.range(first.min(below)..below).filter(|(offset, bound)| {
             let same = bound.certain && self.values.get(&bound.value).is_some_and(|value| value.key == key);
             let handling = group.records.get(&(partition, **offset));
             same && handling.is_none_or(|one| one.settled == Sure::No && !one.given_up)
@@ -221,26 +257,28 @@ impl Checker {
         handling.and_then(|handling| handling.held).is_some_and(|held| held.token == token && held.until > now)
     }
 
-    /// The engine took an acknowledgement (`done`), a dead-lettering (`done`, `dead`), or something that gives the
-    /// record back, to be delivered again no earlier than `not_before`.
-    pub fn settled(
-        &mut self,
-        group: &GroupName,
-        lease: (PartitionId, u64, u64),
-        done: bool,
-        dead: bool,
-        not_before: Duration,
-    ) -> Verdict {
+    /// The engine took a settlement.
+    pub fn settled(&mut self, group: &GroupName, lease: (PartitionId, u64, u64), how: Settled) -> Verdict {
         let (partition, offset, token) = lease;
         let handling = self.shared.get_mut(group).and_then(|group| group.records.get_mut(&(partition, offset)));
         let Some(handling) = handling else { return Err(format!("{group} settled what it never had: {lease:?}")) };
         let held = handling.held.is_some_and(|held| held.token == token);
         require!(held, "{group} settled {lease:?} with a lease that is gone: {:?}", handling.held);
-        handling.held = None;
-        handling.not_before = not_before;
-        handling.given_up |= dead;
-        if done {
-            handling.settled = Sure::Maybe;
+        match how {
+            Settled::Acknowledged => {
+                handling.held = None;
+                handling.settled = Sure::Maybe;
+                handling.done = true;
+            }
+            Settled::Returned { not_before } => {
+                handling.held = None;
+                handling.not_before = not_before;
+            }
+            // It stays aside until it is copied; if that cannot be done the lease runs out.
+            Settled::GivenUp => {
+                handling.not_before = handling.held.take().map_or(Duration::ZERO, |held| held.until);
+                handling.given_up = true;
+            }
         }
         Ok(())
     }
@@ -275,14 +313,21 @@ impl Checker {
         }
     }
 
-    /// The group was moved: what it had settled at and above the offset counts no more.
-    pub fn sought(&mut self, group: &GroupName, partition: PartitionId, offset: u64) {
+    /// The group was moved, for certain or perhaps: what it had settled at and above the offset counts no more.
+    pub fn sought(&mut self, group: &GroupName, partition: PartitionId, offset: u64, sure: bool) {
         let Some(group) = self.shared.get_mut(group) else { return };
+        let moved = group.moved_to.entry(partition).or_default();
+        if sure {
+            moved.clear();
+        }
+        moved.push(offset);
         for ((_, at), handling) in group.records.range_mut((partition, 0)..=(partition, u64::MAX)) {
             handling.held = None;
             handling.not_before = Duration::ZERO;
-            handling.settled = if *at >= offset { Sure::No } else { Sure::Maybe };
+            handling.done = false;
             handling.given_up = false;
+            let unsettled = *at >= offset && (sure || handling.settled == Sure::No);
+            handling.settled = if unsettled { Sure::No } else { Sure::Maybe };
         }
     }
 
@@ -294,8 +339,12 @@ impl Checker {
             let Some(model) = self.partitions.get(partition).filter(|model| model.exists == Sure::Yes) else {
                 continue;
             };
-            for (&offset, bound) in model.at.range(model.seen.log_start..) {
-                let settled = group.records.get(&(*partition, offset)).is_some_and(|one| one.settled != Sure::No);
+            let first = group.first_due(*partition, model.seen.log_start);
+            for (&offset, bound) in model.at.range(first..) {
+                let settled = group
+                    .records
+                    .get(&(*partition, offset))
+                    .is_some_and(|one| one.settled != Sure::No || (one.given_up && dead.is_none()));
                 let buried = dead.is_some_and(|dead| dead.offset_of.contains_key(&bound.value));
                 require!(
                     settled || buried || model.retention.compact,
@@ -313,18 +362,29 @@ impl Checker {
         groups.any(|group| group.records.values().any(|one| one.value == value && one.given_up))
     }
 
-    /// Whether some group reads the partition, and every one that does may be done with everything below the offset.
-    pub(super) fn all_acknowledged_below(&self, partition: PartitionId, below: u64) -> bool {
-        let Some(model) = self.partitions.get(&partition) else { return true };
-        let shared = self.shared.values().filter(|group| group.rules.partitions.contains(&partition)).map(|group| {
-            model.at.range(..below).all(|(offset, _)| {
+    /// Some group must read the partition, and every one that does be done with everything below the offset.
+    pub(super) fn acknowledged_by_all(&self, partition: PartitionId, below: u64) -> Verdict {
+        let Some(model) = self.partitions.get(&partition) else { return Ok(()) };
+        let mut readers = 0;
+        for (name, group) in self.shared.iter().filter(|(_, group)| group.rules.partitions.contains(&partition)) {
+            readers += 1;
+            let first = group.first_due(partition, 0);
+            for (offset, _) in model.at.range(first.min(below)..below) {
                 let one = group.records.get(&(partition, *offset));
-                one.is_some_and(|one| one.settled != Sure::No || one.given_up)
-            })
-        });
-        let assigned = self.assigned.values().filter_map(|group| group.progress.get(&partition));
-        let done: Vec<bool> = shared.chain(assigned.map(|progress| progress.highest >= below)).collect();
-        !done.is_empty() && done.iter().all(|done| *done)
+                let done = one.is_some_and(|one| one.settled != Sure::No || one.given_up);
+                require!(done, "group {name} is not done with offset {offset}: {one:?}");
+            }
+        }
+        for (name, group) in &self.assigned {
+            // What was asked for and lost makes nobody a reader.
+            if let Some(progress) = group.progress.get(&partition) {
+                readers += 1;
+                let behind = progress.acknowledged.is_some() && progress.highest < below;
+                require!(!behind, "group {name} has not committed {below}: {progress:?}");
+            }
+        }
+        require!(readers > 0, "no group reads it");
+        Ok(())
     }
 
     /// Whether a rejection of the record's present delivery is its last.

@@ -18,7 +18,7 @@ use tidegate_engine::store::faulty::End;
 use tidegate_engine::{Durability, GroupName, PartitionId, Retention};
 use uuid::Uuid;
 
-pub use group::{Delivered, SharedRules};
+pub use group::{Delivered, Settled, SharedRules};
 pub use partition::Bounds;
 pub use send::{Fate, Piece, UnitId};
 
@@ -73,7 +73,7 @@ pub struct Checker {
     trace: VecDeque<String>,
 }
 
-const TRACE: usize = 400;
+const TRACE: usize = 4000;
 
 impl Checker {
     /// Notes a line for the report of a failure.
@@ -144,10 +144,14 @@ impl Checker {
         Ok(())
     }
 
-    /// The creation, growth or deletion of a topic was acknowledged (`Yes`: it is there), or asked for (`Maybe`).
+    /// The deletion of a topic was asked for (`Maybe`) or acknowledged (`No`).
     pub fn topic_is(&mut self, id: Uuid, exists: Sure) {
-        if let Some(topic) = self.topics.get_mut(&id) {
-            topic.exists = exists;
+        let Some(topic) = self.topics.get_mut(&id) else { return };
+        topic.exists = exists;
+        for partition in &topic.partitions {
+            if let Some(model) = self.partitions.get_mut(partition) {
+                model.exists = exists;
+            }
         }
     }
 
@@ -210,6 +214,13 @@ impl Checker {
         }
         for partition in self.partitions.values_mut() {
             partition.crash(survives(partition.durability, end), end);
+        }
+        let weakest_kept = |id: PartitionId| {
+            let durability = self.partitions.get(&id).map_or(Durability::Fsync, |model| model.durability);
+            survives(durability.max(Durability::PageCache), end)
+        };
+        for group in self.assigned.values_mut() {
+            group.crash(weakest_kept);
         }
         for group in self.shared.values_mut() {
             group.crash();

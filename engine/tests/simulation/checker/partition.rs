@@ -244,8 +244,12 @@ impl Checker {
         let allowed = model.removed_below >= log_start
             || retention.time.is_some_and(too_old)
             || retention.bytes.is_some_and(too_many)
-            || (retention.until_acknowledged && self.all_acknowledged_below(partition, log_start));
+            || retention.until_acknowledged;
         require!(allowed, "partition {partition}: no rule removes offset {} ({retention:?})", log_start - 1);
+        if retention.until_acknowledged && model.removed_below < log_start {
+            let why = |reason| format!("partition {partition}: offset {} is removed: {reason}", log_start - 1);
+            self.acknowledged_by_all(partition, log_start).map_err(why)?;
+        }
         Ok(())
     }
 

@@ -336,7 +336,7 @@ fn two_consumers_holding_one_record() {
 fn a_settled_record_delivered_again() {
     let (mut c, g) = shared(None, false);
     c.delivered(&g, 1, &[got(0, 1, 1)], secs(0), secs(10)).unwrap();
-    c.settled(&g, (P, 0, 1), true, false, secs(0)).unwrap();
+    c.settled(&g, (P, 0, 1), Settled::Acknowledged).unwrap();
     c.settlement_acknowledged(&g, &[(P, 0)]).unwrap();
     c.crash(End::Power);
     wrong(c.delivered(&g, 1, &[got(0, 2, 1)], secs(0), secs(10)), "after it was settled");
@@ -346,7 +346,7 @@ fn a_settled_record_delivered_again() {
 fn an_unacknowledged_settlement_may_be_lost() {
     let (mut c, g) = shared(None, false);
     c.delivered(&g, 1, &[got(0, 1, 1)], secs(0), secs(10)).unwrap();
-    c.settled(&g, (P, 0, 1), true, false, secs(0)).unwrap();
+    c.settled(&g, (P, 0, 1), Settled::Acknowledged).unwrap();
     c.crash(End::Power);
     c.delivered(&g, 1, &[got(0, 2, 1)], secs(0), secs(10)).unwrap();
 }
@@ -357,8 +357,8 @@ fn a_lease_that_was_gone_is_settled() {
     c.delivered(&g, 1, &[got(0, 1, 1)], secs(0), secs(10)).unwrap();
     c.delivered(&g, 2, &[got(0, 2, 2)], secs(10), secs(20)).unwrap();
     assert!(!c.holds(&g, P, 0, 1, secs(10)) && c.holds(&g, P, 0, 2, secs(10)));
-    wrong(c.settled(&g, (P, 0, 1), true, false, secs(0)), "gone");
-    wrong(c.settled(&g, (P, 1, 1), true, false, secs(0)), "never had");
+    wrong(c.settled(&g, (P, 0, 1), Settled::Acknowledged), "gone");
+    wrong(c.settled(&g, (P, 1, 1), Settled::Acknowledged), "never had");
 }
 
 #[test]
@@ -366,7 +366,7 @@ fn too_many_leases_a_retry_too_early_and_a_wrong_attempt() {
     let (mut c, g) = shared(None, false);
     c.delivered(&g, 1, &[got(0, 1, 1), got(1, 2, 1)], secs(0), secs(10)).unwrap();
     wrong(c.delivered(&g, 1, &[got(2, 3, 1)], secs(0), secs(10)), "over 2");
-    c.settled(&g, (P, 0, 1), false, false, secs(5)).unwrap();
+    c.settled(&g, (P, 0, 1), Settled::Returned { not_before: secs(5) }).unwrap();
     wrong(c.delivered(&g, 1, &[got(0, 4, 2)], secs(4), secs(20)), "too early");
     wrong(c.delivered(&g, 1, &[got(0, 4, 3)], secs(5), secs(20)), "attempt 3");
 }
@@ -395,10 +395,10 @@ fn a_record_the_group_was_never_given() {
     let (mut c, g) = shared(None, false);
     for offset in [0, 2] {
         c.delivered(&g, 1, &[got(offset, offset, 1)], secs(0), secs(10)).unwrap();
-        c.settled(&g, (P, offset, offset), true, false, secs(0)).unwrap();
+        c.settled(&g, (P, offset, offset), Settled::Acknowledged).unwrap();
     }
     wrong(c.drained(&g), "never given offset 1");
     c.delivered(&g, 1, &[got(1, 1, 1)], secs(0), secs(10)).unwrap();
-    c.settled(&g, (P, 1, 1), true, false, secs(0)).unwrap();
+    c.settled(&g, (P, 1, 1), Settled::Acknowledged).unwrap();
     c.drained(&g).unwrap();
 }

@@ -6,7 +6,11 @@ mod frame;
 mod header;
 mod outbox;
 mod reader;
+#[cfg(test)]
+mod samples;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 pub(super) use frame::{Frame, encode};
 pub(super) use header::RequestHeader;

@@ -1,0 +1,234 @@
+//! Messages between HTTP and records. [`Draft`] is what both forms of a publish become; [`field`] has the form with a
+//! raw body and header fields, [`json`] the one in JSON.
+//!
+//! The rule: nothing a publisher set is dropped. A property has a header of its own in the record (the names are in
+//! [`crate::broker::property`]), and is shown in a field of its own wherever the record has it once and readable;
+//! everything else is shown among the headers, as text where it is text and as base64 where it is not.
+
+pub(super) mod field;
+pub(super) mod json;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_engine::DedupeKey;
+use tidegate_engine::batch::{Header, Record};
+
+use super::error::{Problem, Result};
+use crate::broker::{HeaderType, property, write_header_types};
+use crate::units;
+
+/// A message as a publisher sent it: not placed, not stamped.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Draft {
+    pub key: Option<Bytes>,
+    /// None is a tombstone.
+    pub value: Option<Bytes>,
+    pub timestamp_ms: Option<i64>,
+    /// Properties included.
+    pub headers: Vec<Header>,
+    /// Types of headers, by index.
+    pub types: Vec<(usize, HeaderType)>,
+    pub partition: Option<u32>,
+    pub delay: Option<Duration>,
+    pub idempotency_key: Option<Bytes>,
+}
+
+impl Draft {
+    pub(super) fn push(&mut self, name: &'static str, value: impl Into<Bytes>) {
+        self.headers.push(Header { name: Bytes::from_static(name.as_bytes()), value: Some(value.into()) });
+    }
+
+    /// Sets a property from its text.
+    fn set(&mut self, property: &Property, text: &str) -> Result<()> {
+        let stored = property.form.stored(text).map_err(|reason| Problem::invalid(reason).within(property.json))?;
+        if self.headers.iter().any(|header| header.name == property.record) {
+            return Err(Problem::invalid(format!("{} is given twice", property.json)));
+        }
+        self.push(property.record, stored);
+        Ok(())
+    }
+
+    /// Checks what the parts say together.
+    fn check(self) -> Result<Self> {
+        if self.delay.is_some() && self.headers.iter().any(|header| header.name == property::DELIVER_AT) {
+            return Err(Problem::invalid("deliver_at and delay are two ways to say one thing: give one"));
+        }
+        Ok(self)
+    }
+
+    /// The idempotency key within its scope, and what it stands for: everything the publisher sent.
+    /// `part` tells the writes apart that one key of a whole batch covers.
+    pub(super) fn dedupe(&self, namespace: &str, topic: &str, key: &[u8], part: u64) -> DedupeKey {
+        DedupeKey { key: dedupe_key(namespace, topic, key, part), body: self.digest() }
+    }
+
+    /// A digest of everything the publisher sent.
+    pub(super) fn digest(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        let mut part = |bytes: Option<&[u8]>| {
+            hasher.update(&bytes.map_or(u64::MAX, |bytes| bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes.unwrap_or_default());
+        };
+        part(self.key.as_deref());
+        part(self.value.as_deref());
+        part(self.timestamp_ms.map(i64::to_le_bytes).as_ref().map(<[u8; 8]>::as_slice));
+        part(self.partition.map(u32::to_le_bytes).as_ref().map(<[u8; 4]>::as_slice));
+        part(self.delay.map(|delay| delay.as_nanos().to_le_bytes()).as_ref().map(<[u8; 16]>::as_slice));
+        for header in &self.headers {
+            part(Some(&header.name));
+            part(header.value.as_deref());
+        }
+        for (index, of) in &self.types {
+            part(Some(&index.to_le_bytes()));
+            part(Some(of.name().as_bytes()));
+        }
+        first_u64(&hasher.finalize())
+    }
+
+    /// The record, and when it is to be delivered if not at once.
+    pub(super) fn into_record(mut self, now_ms: i64) -> (Record, Option<i64>) {
+        if let Some(delay) = self.delay {
+            let at_ms = now_ms.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
+            self.push(property::DELIVER_AT, at_ms.to_string());
+        }
+        let deliver_at_ms = deliver_at(&self.headers);
+        self.headers.extend(write_header_types(&self.types));
+        let timestamp_ms = self.timestamp_ms.unwrap_or(now_ms);
+        (Record { offset: 0, timestamp_ms, key: self.key, value: self.value, headers: self.headers }, deliver_at_ms)
+    }
+}
+
+/// 128 bits that stand for an idempotency key in its scope.
+pub(super) fn dedupe_key(namespace: &str, topic: &str, key: &[u8], part: u64) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    for bytes in [namespace.as_bytes(), topic.as_bytes(), key] {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    }
+    hasher.update(&part.to_le_bytes());
+    let mut first = [0; 16];
+    first.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    u128::from_le_bytes(first)
+}
+
+pub(super) fn first_u64(hash: &blake3::Hash) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.as_bytes()[..8]);
+    u64::from_le_bytes(first)
+}
+
+fn deliver_at(headers: &[Header]) -> Option<i64> {
+    let header = headers.iter().find(|header| header.name == property::DELIVER_AT)?;
+    std::str::from_utf8(header.value.as_ref()?).ok()?.parse().ok()
+}
+
+/// A property that has a field of its own.
+#[derive(Debug)]
+pub(super) struct Property {
+    /// Its header in the record.
+    record: &'static str,
+    /// Its header field in HTTP, lower case.
+    field: &'static str,
+    /// Its name in JSON.
+    json: &'static str,
+    form: Form,
+}
+
+/// How a property is stored and shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// The same text.
+    Text,
+    /// Stored in decimal milliseconds, shown as `30s`.
+    Duration,
+    /// Stored in decimal milliseconds since the Unix epoch, shown in RFC 3339.
+    Time,
+    /// 0 to 31.
+    Priority,
+}
+
+const fn property(record: &'static str, field: &'static str, json: &'static str, form: Form) -> Property {
+    Property { record, field, json, form }
+}
+
+/// The properties, in the order they are shown.
+pub(super) const PROPERTIES: [Property; 11] = [
+    property(property::CONTENT_TYPE, "content-type", "content_type", Form::Text),
+    property(property::CONTENT_ENCODING, "content-encoding", "content_encoding", Form::Text),
+    property(property::MESSAGE_ID, "tidegate-message-id", "message_id", Form::Text),
+    property(property::CORRELATION_ID, "tidegate-correlation-id", "correlation_id", Form::Text),
+    property(property::REPLY_TO, "tidegate-reply-to", "reply_to", Form::Text),
+    property(property::TTL_MS, "tidegate-ttl", "ttl", Form::Duration),
+    property(property::DELIVER_AT, "tidegate-deliver-at", "deliver_at", Form::Time),
+    property(property::PRIORITY, "tidegate-priority", "priority", Form::Priority),
+    property(property::MESSAGE_TYPE, "tidegate-type", "type", Form::Text),
+    property(property::APP_ID, "tidegate-app-id", "app_id", Form::Text),
+    property(property::USER_ID, "tidegate-user-id", "user_id", Form::Text),
+];
+
+/// The properties of a record that are shown in their own fields, by index in [`PROPERTIES`].
+type Shown<'a> = [Option<Cow<'a, str>>; PROPERTIES.len()];
+
+/// A property is shown in its own field if the record has it once, and its text reads back as what is stored.
+fn shown(headers: &[Header]) -> Shown<'_> {
+    PROPERTIES.each_ref().map(|property| {
+        let mut named = headers.iter().filter(|header| header.name == property.record);
+        let (header, None) = (named.next()?, named.next()) else { return None };
+        property.form.shown(std::str::from_utf8(header.value.as_ref()?).ok()?)
+    })
+}
+
+/// Which property a header is.
+fn property_index(header: &Header) -> Option<usize> {
+    PROPERTIES.iter().position(|property| header.name == property.record)
+}
+
+impl Form {
+    fn stored(self, text: &str) -> Result<String, String> {
+        match self {
+            Self::Text => Ok(text.to_owned()),
+            Self::Duration => {
+                let duration = units::parse_duration(text).map_err(|error| error.to_string())?;
+                match duration.subsec_nanos() % 1_000_000 {
+                    0 => Ok(duration.as_millis().to_string()),
+                    _ => Err(format!("'{text}' is finer than a millisecond")),
+                }
+            }
+            Self::Time => Ok(parse_time(text)?.to_string()),
+            Self::Priority => match text.parse::<u8>() {
+                Ok(priority) if priority <= 31 => Ok(priority.to_string()),
+                _ => Err("a priority is a number from 0 to 31".to_owned()),
+            },
+        }
+    }
+
+    fn shown(self, stored: &str) -> Option<Cow<'_, str>> {
+        let shown = match self {
+            Self::Text | Self::Priority => Cow::Borrowed(stored),
+            Self::Duration => units::print_duration(Duration::from_millis(stored.parse().ok()?)).into(),
+            Self::Time => print_time(stored.parse().ok()?).into(),
+        };
+        (self == Self::Text || self.stored(&shown).is_ok_and(|again| again == stored)).then_some(shown)
+    }
+}
+
+/// Milliseconds since the Unix epoch from RFC 3339, or from the decimal number of them. What is finer is cut.
+pub(super) fn parse_time(text: &str) -> Result<i64, String> {
+    if let Ok(ms) = text.parse::<i64>() {
+        return Ok(ms);
+    }
+    let time = text.parse::<jiff::Timestamp>();
+    time.map(jiff::Timestamp::as_millisecond).map_err(|_| {
+        let excerpt: String = text.chars().take(40).filter(|c| !c.is_control()).collect();
+        format!("'{excerpt}' is not a time: write RFC 3339, such as 2026-01-31T12:00:00Z, or milliseconds since 1970")
+    })
+}
+
+/// RFC 3339; outside the years it can tell, the decimal number of milliseconds.
+pub(super) fn print_time(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| time.to_string())
+}

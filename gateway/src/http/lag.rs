@@ -1,0 +1,96 @@
+//! `GET /v1/groups/{group}/lag`: what a group has still to consume.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use tidegate_engine::PartitionId;
+use utoipa::ToSchema;
+
+use super::answer;
+use super::convert::print_time;
+use super::error::Result;
+use super::extract::Target;
+use super::groups::find_group;
+use super::state::{Http, now_ms};
+use crate::broker::{Broker, Principal};
+use crate::units;
+
+/// What a group has still to consume.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LagView {
+    /// Messages not acknowledged.
+    messages: u64,
+    /// Their stored bytes, to the granularity of a batch.
+    bytes: u64,
+    /// Age of the oldest of them, such as 1m30s; null when there is none.
+    oldest_age: Option<String>,
+    /// By partition.
+    partitions: Vec<PartitionLagView>,
+}
+
+/// What a group has still to consume of a partition.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PartitionLagView {
+    /// The topic.
+    topic: String,
+    /// The partition's index.
+    partition: u32,
+    /// Everything below is acknowledged; null without any progress.
+    committed: Option<u64>,
+    /// Messages not acknowledged.
+    messages: u64,
+    /// Their stored bytes, to the granularity of a batch.
+    bytes: u64,
+    /// Timestamp of the oldest of them, RFC 3339, or null.
+    oldest_timestamp: Option<String>,
+}
+
+/// What a group has still to consume.
+#[utoipa::path(get, path = "/groups/{group}/lag", tag = "groups", operation_id = "get_lag",
+    params(("group" = String, Path, description = "Name")),
+    responses((status = 200, description = "In all and by partition", body = LagView)))]
+pub(super) async fn get_lag(State(http): State<Http>, target: Target) -> Result<Response> {
+    let (broker, principal, name) = (&http.broker, &target.principal, target.group());
+    find_group(&http, principal, name)?;
+    let lags = broker.lag(principal, name)?;
+    let committed: HashMap<_, _> =
+        broker.committed(principal, name)?.into_iter().map(|progress| (progress.partition, progress.offset)).collect();
+    let names = partition_names(broker, principal);
+    let oldest_ms = lags.iter().filter_map(|lag| lag.oldest_timestamp_ms).min();
+    let partitions = lags.iter().filter_map(|lag| {
+        let (topic, partition) = names.get(&lag.partition)?.clone();
+        Some(PartitionLagView {
+            topic,
+            partition,
+            committed: committed.get(&lag.partition).copied(),
+            messages: lag.messages,
+            bytes: lag.bytes,
+            oldest_timestamp: lag.oldest_timestamp_ms.map(print_time),
+        })
+    });
+    let view = LagView {
+        messages: lags.iter().map(|lag| lag.messages).sum(),
+        bytes: lags.iter().map(|lag| lag.bytes).sum(),
+        oldest_age: oldest_ms.map(age),
+        partitions: partitions.collect(),
+    };
+    Ok(answer::json(StatusCode::OK, &view))
+}
+
+fn age(timestamp_ms: i64) -> String {
+    let age = u64::try_from(now_ms().saturating_sub(timestamp_ms)).unwrap_or_default();
+    units::print_duration(Duration::from_millis(age))
+}
+
+/// The topic and index of every partition the principal may read.
+pub(super) fn partition_names(broker: &Broker, principal: &Principal) -> HashMap<PartitionId, (String, u32)> {
+    let topics = broker.topics(principal);
+    let named = topics.iter().flat_map(|topic| {
+        topic.partitions.iter().zip(0..).map(|(id, index)| (*id, (topic.name.name().to_owned(), index)))
+    });
+    named.collect()
+}

@@ -1,0 +1,72 @@
+//! The HTTP listener: publish, read and consume with JSON, server-sent events and NDJSON.
+//!
+//! [`serve`] runs it; one file holds the routes of one family, [`convert`] maps messages, [`error`] maps errors.
+
+mod ack_id;
+mod answer;
+mod attempts;
+mod browse;
+mod config;
+mod consumers;
+mod convert;
+mod error;
+mod extract;
+mod group_stream;
+mod groups;
+mod lag;
+mod metrics;
+mod openapi;
+mod publish;
+mod publish_batch;
+mod pull;
+mod read;
+mod seek;
+mod serve;
+mod session;
+mod settle;
+mod state;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod topic_stream;
+mod topics;
+
+use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use axum::routing::get;
+
+pub use config::Config;
+pub use metrics::{Metrics, Requests};
+pub use openapi::document;
+pub use serve::serve;
+pub use state::Http;
+
+use error::Problem;
+
+/// Every route, without a socket.
+#[must_use]
+pub fn router(http: Http) -> Router {
+    let (api, _) = openapi::routes();
+    let api = api.method_not_allowed_fallback(method_not_allowed);
+    Router::new()
+        .route("/openapi.json", get(openapi::serve_document))
+        .method_not_allowed_fallback(method_not_allowed)
+        .nest(openapi::PREFIX, api.clone())
+        .nest(openapi::PREFIX_NAMESPACE, api)
+        .fallback(no_route)
+        .layer(axum::middleware::from_fn_with_state(http.clone(), session::session))
+        .with_state(http)
+}
+
+async fn no_route(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(100).collect();
+    Problem::new(StatusCode::NOT_FOUND, "no_route", format!("there is nothing at {path}: see /openapi.json"))
+}
+
+async fn method_not_allowed(method: Method) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!("{method} is not possible here: see /openapi.json"),
+    )
+}

@@ -1,0 +1,162 @@
+//! `POST /v1/topics/{topic}/messages`: one request, one message, the body as it is.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use serde::Serialize;
+use tidegate_engine::batch::Batch;
+use tidegate_engine::{Appended, Durability, PartitionId, Topic, Write};
+use utoipa::ToSchema;
+
+use super::answer;
+use super::browse::find_partition;
+use super::convert::json::message_id;
+use super::convert::{Draft, print_time};
+use super::error::Result;
+use super::extract::{Target, Whole};
+use super::read::record_at;
+use super::state::{Http, now_ms};
+use super::topics::DurabilityBody;
+
+/// The answer was given before: the first result of this idempotency key.
+pub(super) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// Where a message went.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PublishedView<'a> {
+    /// Its address within the topic; null while it waits for its delivery time.
+    pub(super) id: Option<String>,
+    /// The topic.
+    pub(super) topic: &'a str,
+    /// The partition's index.
+    pub(super) partition: u32,
+    /// The offset; null while it waits for its delivery time.
+    pub(super) offset: Option<u64>,
+    /// The message's timestamp, RFC 3339; null for a repeat in a batch, or whose first is not kept any more.
+    pub(super) timestamp: Option<String>,
+    /// What it survives from now on.
+    #[schema(value_type = DurabilityBody)]
+    pub(super) durability: Durability,
+    /// It was stored before, under the same idempotency key.
+    pub(super) duplicate: bool,
+}
+
+/// A message's partition: its index and the engine's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub index: u32,
+    pub id: PartitionId,
+}
+
+/// Publish one message.
+///
+/// The body is the message's, of whatever type. The answer comes when the message is as durable as the topic says.
+#[utoipa::path(post, path = "/topics/{topic}/messages", tag = "publish", operation_id = "publish",
+    params(("topic" = String, Path, description = "Name"),
+        ("Tidegate-Key" = Option<String>, Header, description = "Key: messages of one key go to one partition. Bytes that are no field value: Tidegate-Base64-Key"),
+        ("Tidegate-Partition" = Option<u32>, Header, description = "Partition index, instead of by key"),
+        ("Tidegate-Timestamp" = Option<String>, Header, description = "RFC 3339, or milliseconds since 1970; now if not given"),
+        ("Tidegate-Ttl" = Option<String>, Header, description = "Time to live, such as 30s"),
+        ("Tidegate-Deliver-At" = Option<String>, Header, description = "Not delivered before, RFC 3339"),
+        ("Tidegate-Delay" = Option<String>, Header, description = "Not delivered for so long, such as 5m"),
+        ("Tidegate-Priority" = Option<u8>, Header, description = "0 to 31"),
+        ("Tidegate-Message-Id" = Option<String>, Header, description = "The publisher's id of the message"),
+        ("Tidegate-Correlation-Id" = Option<String>, Header, description = "Ties a reply to its request"),
+        ("Tidegate-Reply-To" = Option<String>, Header, description = "Where a reply should go"),
+        ("Tidegate-Type" = Option<String>, Header, description = "The application's type of the message"),
+        ("Tidegate-App-Id" = Option<String>, Header, description = "The publishing application"),
+        ("Tidegate-User-Id" = Option<String>, Header, description = "The publishing user"),
+        ("Tidegate-Tombstone" = Option<bool>, Header, description = "true: no body, the key is deleted"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 bytes. The same key with the same message again: the first result; with another message: 422")),
+    description = "Any other header of the message goes into `Tidegate-Header-<name>`; HTTP does not keep the case of names, so upper-case letters are percent-encoded (`%41` for A). `Tidegate-Base64-Header-<name>` takes bytes that are no field value, `Tidegate-Null-Header-<name>` a header without a value. `Content-Type`, `Content-Encoding`, `ce-*` (CloudEvents, binary mode), `traceparent`, `tracestate` and `baggage` are kept.",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The message's body, of any content type"),
+    responses((status = 201, description = "Stored", body = PublishedView, headers(
+        ("Location" = String, description = "The message's address"),
+        ("Idempotent-Replayed" = String, description = "true: this is the first result of the idempotency key")))))]
+pub(super) async fn publish(
+    State(http): State<Http>,
+    target: Target,
+    fields: HeaderMap,
+    Whole(body): Whole,
+) -> Result<Response> {
+    let draft = Draft::from_fields(&fields, body)?;
+    let topic = http.broker.topic_for_write(&target.principal, target.topic()).await?;
+    let place = place(&http, &topic, &draft, None)?;
+    let dedupe = draft
+        .idempotency_key
+        .as_deref()
+        .map(|key| draft.dedupe(target.principal.namespace(), topic.name.name(), key, 0));
+    let (record, deliver_at_ms) = draft.into_record(now_ms());
+    let batch = Batch::pack(std::slice::from_ref(&record))?;
+    http.metrics.received(1, batch.bytes.len());
+    let write = Write { partitions: vec![place.id], batch, dedupe, deliver_at_ms };
+    let mut appends = http.broker.publish(vec![write]).await;
+    let appended = appends.results.pop().unwrap_or(Err(tidegate_engine::Error::Closed))?;
+    appends.commit.wait().await?;
+    let timestamp = match appended.base_offset.filter(|_| appended.duplicate) {
+        Some(offset) => record_at(&http.broker, place.id, offset).await.ok().map(|first| first.timestamp_ms),
+        None => timestamp_of(&appended, record.timestamp_ms),
+    };
+    Ok(created(&PublishedView::new(&topic, place, &appended, timestamp, 0)))
+}
+
+/// Where a message goes. A message that may be sent again must find the same partition again: without a key of its own
+/// it goes by its idempotency key, or that of its batch.
+pub(super) fn place(http: &Http, topic: &Topic, draft: &Draft, batch_key: Option<&[u8]>) -> Result<Place> {
+    if let Some(index) = draft.partition {
+        return find_partition(topic, index);
+    }
+    let key = draft.key.as_deref().or(draft.idempotency_key.as_deref()).or(batch_key);
+    Ok(place_by_key(http, topic, key))
+}
+
+/// Where messages of a key go.
+pub(super) fn place_by_key(http: &Http, topic: &Topic, key: Option<&[u8]>) -> Place {
+    let id = http.broker.place(topic, key);
+    let index = topic.partitions.iter().position(|of| *of == id).unwrap_or_default();
+    Place { index: u32::try_from(index).unwrap_or_default(), id }
+}
+
+/// The stored timestamp of a message. That of a repeat is the first one's, which the write does not tell.
+pub(super) fn timestamp_of(appended: &Appended, sent_ms: i64) -> Option<i64> {
+    match appended.append_time_ms {
+        _ if appended.duplicate => None,
+        stamped if stamped >= 0 => Some(stamped),
+        _ => Some(sent_ms),
+    }
+}
+
+impl<'a> PublishedView<'a> {
+    pub(super) fn new(
+        topic: &'a Topic,
+        place: Place,
+        appended: &Appended,
+        timestamp_ms: Option<i64>,
+        nth: u64,
+    ) -> Self {
+        let offset = appended.base_offset.map(|base| base + nth);
+        Self {
+            id: offset.map(|offset| message_id(place.index, offset)),
+            topic: topic.name.name(),
+            partition: place.index,
+            offset,
+            timestamp: timestamp_ms.map(print_time),
+            durability: appended.durability,
+            duplicate: appended.duplicate,
+        }
+    }
+}
+
+fn created(published: &PublishedView<'_>) -> Response {
+    let mut response = answer::json(StatusCode::CREATED, published);
+    if published.duplicate {
+        response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    match &published.id {
+        Some(id) => {
+            let location = format!("/v1/topics/{}/messages/{id}", answer::segment(published.topic));
+            answer::with_location(response, &location)
+        }
+        None => response,
+    }
+}

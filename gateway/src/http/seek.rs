@@ -1,0 +1,144 @@
+//! `POST /v1/groups/{group}:seek`: moves a group back or forth.
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use tidegate_engine::{PartitionId, TopicName};
+use utoipa::ToSchema;
+
+use super::answer;
+use super::browse::find_partition;
+use super::convert::parse_time;
+use super::error::{Problem, Result};
+use super::extract::Json;
+use super::groups::{Caller, find_group};
+use super::state::Http;
+use crate::broker::{Error, Kind};
+
+/// Where to: one of `to` and `offsets`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SeekBody {
+    /// `earliest`, `latest`, or the first message at a time in RFC 3339: on every partition of the group's topics.
+    to: Option<String>,
+    /// Only these of the group's topics; all if not given.
+    topics: Option<Vec<String>>,
+    /// Partitions one by one.
+    offsets: Option<Vec<PositionBody>>,
+}
+
+/// A position on a partition.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PositionBody {
+    /// The topic.
+    topic: String,
+    /// The partition's index.
+    partition: u32,
+    /// The next offset to consume.
+    offset: u64,
+}
+
+/// Where the group now is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SoughtView {
+    /// By partition.
+    positions: Vec<PositionBody>,
+}
+
+/// Move a group.
+///
+/// Everything below the position counts as acknowledged, everything from it on as not; unsettled deliveries there are void.
+#[utoipa::path(post, path = "/groups/{group}:seek", tag = "consume", operation_id = "seek",
+    params(("group" = String, Path, description = "Name")),
+    request_body = SeekBody,
+    responses((status = 200, description = "Moved", body = SoughtView)))]
+pub(super) async fn seek(http: &Http, caller: &Caller, body: &Json) -> Result<Response> {
+    let body: SeekBody = body.read()?;
+    let group = find_group(http, &caller.principal, &caller.group)?;
+    let sought = match (body.to, body.offsets) {
+        (Some(to), None) => {
+            let topics = chosen(&group.config.topics, body.topics)?;
+            everywhere(http, caller, &topics, To::parse(&to)?).await?
+        }
+        (None, Some(offsets)) if body.topics.is_none() => one_by_one(http, caller, offsets)?,
+        _ => return Err(Problem::invalid("give one of to (with topics, if not all) and offsets")),
+    };
+    let ids: Vec<_> = sought.iter().map(|(id, position)| (*id, position.offset)).collect();
+    http.broker.seek(&caller.principal, &caller.group, &ids).await?;
+    let positions = sought.into_iter().map(|(_, position)| position).collect();
+    Ok(answer::json(StatusCode::OK, &SoughtView { positions }))
+}
+
+type Sought = Vec<(PartitionId, PositionBody)>;
+
+/// Where on each partition.
+#[derive(Clone, Copy)]
+enum To {
+    Earliest,
+    Latest,
+    Time(i64),
+}
+
+impl To {
+    fn parse(text: &str) -> Result<Self> {
+        match text {
+            "earliest" => Ok(Self::Earliest),
+            "latest" => Ok(Self::Latest),
+            time => parse_time(time)
+                .map(Self::Time)
+                .map_err(|reason| Problem::invalid(format!("to is earliest, latest or a time: {reason}"))),
+        }
+    }
+}
+
+/// The group's topics, or those of them that are named.
+fn chosen(topics: &[TopicName], named: Option<Vec<String>>) -> Result<Vec<String>> {
+    let Some(named) = named else { return Ok(topics.iter().map(|topic| topic.name().to_owned()).collect()) };
+    match named.iter().find(|name| topics.iter().all(|topic| topic.name() != name.as_str())) {
+        Some(other) => Err(Problem::invalid(format!("the group does not consume topic '{other}'"))),
+        None => Ok(named),
+    }
+}
+
+async fn everywhere(http: &Http, caller: &Caller, topics: &[String], to: To) -> Result<Sought> {
+    let mut sought = Vec::new();
+    for name in topics {
+        let topic = http.broker.topic_for_read(&caller.principal, name)?;
+        for (id, partition) in topic.partitions.iter().zip(0..) {
+            let offset = offset_of(http, *id, to).await?;
+            sought.push((*id, PositionBody { topic: name.clone(), partition, offset }));
+        }
+    }
+    Ok(sought)
+}
+
+async fn offset_of(http: &Http, id: PartitionId, to: To) -> Result<u64> {
+    let info = http.broker.partition(id)?;
+    Ok(match to {
+        To::Earliest => info.log_start,
+        To::Latest => info.high_watermark,
+        To::Time(at_ms) => {
+            http.broker.offset_for_time(id, at_ms).await?.map_or(info.high_watermark, |found| found.offset)
+        }
+    })
+}
+
+fn one_by_one(http: &Http, caller: &Caller, offsets: Vec<PositionBody>) -> Result<Sought> {
+    let mut sought = Vec::with_capacity(offsets.len());
+    for position in offsets {
+        let topic = http.broker.topic_for_read(&caller.principal, &position.topic)?;
+        let id = find_partition(&topic, position.partition)?.id;
+        let info = http.broker.partition(id)?;
+        if !(info.log_start..=info.high_watermark).contains(&position.offset) {
+            let (topic, partition, offset) = (&position.topic, position.partition, position.offset);
+            let detail = format!(
+                "offset {offset} is outside {}..={} of partition {partition} of topic '{topic}'",
+                info.log_start, info.high_watermark
+            );
+            return Err(Error::new(Kind::OutOfRange, detail).into());
+        }
+        sought.push((id, position));
+    }
+    Ok(sought)
+}
