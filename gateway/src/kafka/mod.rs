@@ -38,6 +38,7 @@ mod config;
 mod context;
 mod coordinator;
 mod error;
+mod low_water;
 mod metrics;
 mod names;
 mod session;

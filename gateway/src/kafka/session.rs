@@ -14,13 +14,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::StrBytes;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::codec::{Frame, FrameReader, Malformed, Outbox, RequestHeader, check};
 use super::context::{Context, Peer};
+use super::low_water::LowWater;
 use super::{Listener, api, api_00_produce, api_18_api_versions};
 use crate::broker::Principal;
 use crate::listener::Drain;
@@ -103,9 +105,10 @@ impl Session<'_> {
         tokio::try_join!(self.read(&mut input, responses), self.write(&mut output, queue)).map(drop)
     }
 
-    async fn read(&self, input: &mut (impl AsyncRead + Unpin), responses: mpsc::Sender<Pending>) -> Result<(), Ended> {
+    async fn read(&self, input: &mut ReadHalf<'_>, responses: mpsc::Sender<Pending>) -> Result<(), Ended> {
         let config = &self.listener.config;
         let mut reader = FrameReader::new(config.max_request_bytes);
+        let mut low_water = LowWater::new();
         let mut patience = Patience::new(config.handshake_timeout);
         let budget = Arc::new(Semaphore::new(self.budget_limit()));
         let mut drained = std::pin::pin!(self.drain.requested());
@@ -114,6 +117,7 @@ impl Session<'_> {
                 self.request(frame, &budget, &responses).await?;
                 patience.renew(config.idle_timeout);
             }
+            low_water.expect(input.as_ref(), reader.missing())?;
             if reader.is_partial() {
                 patience.shorten(config.handshake_timeout);
             }

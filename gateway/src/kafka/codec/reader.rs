@@ -41,6 +41,14 @@ impl FrameReader {
         !self.buffer.is_empty()
     }
 
+    /// How many bytes are missing to the frame that has begun, as far as is known.
+    pub(in crate::kafka) fn missing(&self) -> usize {
+        match self.frame_length() {
+            Ok(Some(length)) => (4 + length).saturating_sub(self.buffer.len()),
+            _ => 0,
+        }
+    }
+
     fn frame_length(&self) -> Result<Option<usize>, Malformed> {
         let Some(length) = self.buffer.first_chunk::<4>() else { return Ok(None) };
         let length = i32::from_be_bytes(*length);
@@ -62,11 +70,7 @@ impl FrameReader {
     }
 
     fn reserve(&mut self) {
-        let missing = match self.frame_length() {
-            Ok(Some(length)) => (4 + length).saturating_sub(self.buffer.len()),
-            _ => 0,
-        };
-        let ahead = missing.min(MAX_AHEAD.max(self.buffer.len()));
+        let ahead = self.missing().min(MAX_AHEAD.max(self.buffer.len()));
         // With little room left a small read would follow; a new piece of memory is cheaper.
         if self.buffer.capacity() - self.buffer.len() < ahead.max(self.chunk / 4).max(512) {
             self.buffer.reserve(ahead.max(self.chunk));
