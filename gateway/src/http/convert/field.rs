@@ -91,10 +91,8 @@ impl Draft {
     }
 
     fn take_tombstone(&mut self, value: &HeaderValue) -> Result<()> {
-        if parse(value, "write true or false")? {
-            if self.value.take().is_none_or(|body| !body.is_empty()) {
-                return Err(Problem::invalid("a tombstone has no body"));
-            }
+        if parse(value, "write true or false")? && self.value.take().is_none_or(|body| !body.is_empty()) {
+            return Err(Problem::invalid("a tombstone has no body"));
         }
         Ok(())
     }
