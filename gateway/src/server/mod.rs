@@ -187,7 +187,7 @@ fn serve_clients(config: &Config, sockets: Sockets, broker: &Broker, identity: I
         let listener = http::Http::new(broker.clone(), settings, identity.ack_key, drain.clone());
         let metrics = listener.metrics();
         drain.spawn(http::serve(socket, listener));
-        gather.push(Box::new(move |_| counters::http(&metrics)));
+        gather.push(Box::new(move || counters::http(&metrics)));
     }
     gather
 }
