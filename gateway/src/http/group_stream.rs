@@ -13,7 +13,7 @@ use tidegate_engine::group::{ConsumerId, Delivery, LeaseId, LeaseRequest, Settle
 use tokio::time::Instant;
 use utoipa::IntoParams;
 
-use super::answer::at_least_one;
+use super::answer::{DurationText, at_least_one};
 use super::consumers::Held;
 use super::convert::json::MessageView;
 use super::error::{Problem, Result};
@@ -41,7 +41,7 @@ pub struct GroupStreamQuery {
     max_in_flight: Option<usize>,
     /// How long the messages may stay unsettled; the group's `ack_deadline` if not given.
     #[serde(default, with = "units::optional_duration")]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<DurationText>)]
     ack_deadline: Option<Duration>,
     /// The `cursor` of the last message seen, or the id of the last event. Last-Event-ID says the same.
     cursor: Option<String>,

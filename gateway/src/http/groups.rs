@@ -11,7 +11,7 @@ use tidegate_engine::TopicName;
 use tidegate_engine::group::{GroupConfig, GroupInfo, Mode, Retry, Start};
 use utoipa::ToSchema;
 
-use super::answer::{self, PageQuery};
+use super::answer::{self, DurationText, PageQuery};
 use super::convert::{parse_time, print_time};
 use super::error::{Problem, Result};
 use super::extract::{Json, Params, Target};
@@ -36,7 +36,7 @@ pub struct GroupBody {
     start: Option<String>,
     /// How long a delivery may stay unsettled when the consumer does not say, such as 30s.
     #[serde(default, with = "units::optional_duration")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<DurationText>)]
     ack_deadline: Option<Duration>,
     /// Failed attempts after which a message is dead-lettered (or dropped, without `dead_letter`); null is unlimited.
     #[serde(default, deserialize_with = "given")]
@@ -68,11 +68,11 @@ pub enum ModeBody {
 pub struct RetryBody {
     /// Delay after the first failed attempt.
     #[serde(default, with = "units::optional_duration")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<DurationText>)]
     min: Option<Duration>,
     /// The longest delay.
     #[serde(default, with = "units::optional_duration")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<DurationText>)]
     max: Option<Duration>,
     /// Growth per attempt.
     #[schema(minimum = 1)]

@@ -44,7 +44,6 @@ pub use state::Http;
 use error::Problem;
 
 /// Every route, without a socket.
-#[must_use]
 pub fn router(http: Http) -> Router {
     let (api, _) = openapi::routes();
     let api = api.method_not_allowed_fallback(method_not_allowed);

@@ -11,7 +11,7 @@ use tidegate_engine::group::{ConsumerId, Delivery, LeaseRequest};
 use tokio::time::{Instant, sleep_until};
 use utoipa::ToSchema;
 
-use super::answer::{self, at_least_one};
+use super::answer::{self, DurationText, at_least_one};
 use super::attempts::{Begin, Running};
 use super::convert::json::{DeliveryView, MessageView};
 use super::convert::{dedupe_key, print_time};
@@ -39,11 +39,11 @@ pub struct PullBody {
     max_bytes: Option<usize>,
     /// Wait so long for the first message, such as 20s; not at all if not given.
     #[serde(default, with = "units::optional_duration")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<DurationText>)]
     wait: Option<Duration>,
     /// How long the messages may stay unsettled; the group's `ack_deadline` if not given.
     #[serde(default, with = "units::optional_duration")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<DurationText>)]
     ack_deadline: Option<Duration>,
     /// The client's name for this pull. Asked again with it, the same answer comes, with the same messages, as long as they are unsettled.
     #[schema(min_length = 1, max_length = 255)]

@@ -10,7 +10,7 @@ use tidegate_engine::Commit;
 use tidegate_engine::group::{ConsumerId, LeaseId, Settlement};
 use utoipa::ToSchema;
 
-use super::answer;
+use super::answer::{self, DurationText};
 use super::error::{Problem, Result};
 use super::extract::Json;
 use super::groups::{Caller, find_group};
@@ -36,7 +36,7 @@ pub struct NackBody {
     ack_ids: Vec<String>,
     /// Deliver again after so long, instead of the group's retry delay.
     #[serde(default, with = "units::optional_duration")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<DurationText>)]
     delay: Option<Duration>,
     /// Why, for the headers of a dead letter.
     #[schema(max_length = 1024)]
@@ -58,7 +58,7 @@ pub struct ExtendBody {
     ack_ids: Vec<String>,
     /// The new deadline, counted from now; the group's if not given.
     #[serde(default, with = "units::optional_duration")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<DurationText>)]
     ack_deadline: Option<Duration>,
 }
 

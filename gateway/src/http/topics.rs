@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use tidegate_engine::{Durability, Retention, Topic, TopicConfig};
 use utoipa::ToSchema;
 
-use super::answer::{self, PageQuery};
+use super::answer::{self, DurationText, PageQuery};
 use super::convert::print_time;
 use super::error::{Problem, Result};
 use super::extract::{Json, Params, Target};
@@ -54,7 +54,7 @@ pub enum DurabilityBody {
 pub struct RetentionBody {
     /// Messages older than this are removed, such as 7d; null keeps for ever.
     #[serde(default, deserialize_with = "given_duration")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<DurationText>)]
     time: Option<Option<Duration>>,
     /// The oldest messages of a partition are removed while it holds more bytes; null is unlimited.
     #[serde(default, deserialize_with = "given_size")]
@@ -66,7 +66,7 @@ pub struct RetentionBody {
     compact: Option<bool>,
     /// How long compaction keeps a tombstone, such as 24h.
     #[serde(default, with = "units::optional_duration")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<DurationText>)]
     tombstones: Option<Duration>,
 }
 
@@ -141,7 +141,7 @@ pub struct TopicView {
 pub struct RetentionView {
     /// Such as 7d, or null.
     #[serde(with = "units::optional_duration")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<DurationText>)]
     time: Option<Duration>,
     /// Bytes of a partition, or null.
     bytes: Option<u64>,
@@ -151,7 +151,7 @@ pub struct RetentionView {
     compact: bool,
     /// Such as 24h.
     #[serde(with = "units::duration")]
-    #[schema(value_type = String)]
+    #[schema(value_type = DurationText)]
     tombstones: Duration,
 }
 
@@ -206,7 +206,7 @@ impl TopicView {
 /// Repeating the request is harmless: a topic that is as asked for is returned. One that differs is not changed (409); change it with PATCH.
 #[utoipa::path(put, path = "/topics/{topic}", tag = "topics", operation_id = "create_topic",
     params(("topic" = String, Path, description = "Name; percent-encode `/` and other reserved characters")),
-    request_body(content = TopicBody, description = "May be empty"),
+    request_body(content = Option<TopicBody>, description = "May be empty"),
     responses((status = 201, description = "Created", body = TopicView, headers(("Location" = String, description = "Its address"))),
         (status = 200, description = "It is there already, as asked for", body = TopicView)))]
 pub(super) async fn put_topic(State(http): State<Http>, target: Target, body: Json) -> Result<Response> {
@@ -224,7 +224,8 @@ pub(super) async fn put_topic(State(http): State<Http>, target: Target, body: Js
             Ok(answer::with_location(created, &format!("/v1/topics/{}", answer::segment(name))))
         }
         Err(error) if error.kind == Kind::AlreadyExists => {
-            existing(&body, &*http.broker.topic_for_read(&target.principal, name)?)
+            let topic = http.broker.topic_for_read(&target.principal, name)?;
+            existing(&body, &topic)
         }
         Err(error) => Err(error.into()),
     }
@@ -252,7 +253,7 @@ pub(super) async fn get_topic(State(http): State<Http>, target: Target) -> Resul
 /// What is not given stays. More `partitions` grow it; keys may then go to other partitions than before.
 #[utoipa::path(patch, path = "/topics/{topic}", tag = "topics", operation_id = "change_topic",
     params(("topic" = String, Path, description = "Name")),
-    request_body = TopicBody,
+    request_body = Option<TopicBody>,
     responses((status = 200, description = "The topic as it now is", body = TopicView)))]
 pub(super) async fn patch_topic(State(http): State<Http>, target: Target, body: Json) -> Result<Response> {
     let body: TopicBody = body.read()?;

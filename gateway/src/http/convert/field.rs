@@ -9,6 +9,8 @@
 //! | `Tidegate-Null-Header-<name>` | a header without a value, which Kafka tells from an empty one |
 //! | `ce-<attribute>` | CloudEvents in binary mode; `ce_<attribute>` in the record, as CloudEvents' Kafka binding has it |
 //! | `traceparent`, `tracestate`, `baggage` | W3C Trace Context, as they are |
+//!
+//! Headers of one name keep their order as far as they take the same form; HTTP does not order fields of different names.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
@@ -89,10 +91,8 @@ impl Draft {
     }
 
     fn take_tombstone(&mut self, value: &HeaderValue) -> Result<()> {
-        if parse(value, "write true or false")? {
-            if self.value.take().is_none_or(|body| !body.is_empty()) {
-                return Err(Problem::invalid("a tombstone has no body"));
-            }
+        if parse(value, "write true or false")? && self.value.take().is_none_or(|body| !body.is_empty()) {
+            return Err(Problem::invalid("a tombstone has no body"));
         }
         Ok(())
     }

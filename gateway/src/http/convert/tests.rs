@@ -109,7 +109,12 @@ proptest! {
         let draft = Draft::from_fields(&fields, body)
             .map_err(|problem| TestCaseError::fail(format!("{problem:?} of {fields:?}")))?;
         let (again, _) = draft.into_record(NOW);
-        prop_assert_eq!(sorted(&stored(&again)), sorted(&record), "{:?}", fields);
+        let by_value = |record: &Record| {
+            let mut record = sorted(record);
+            record.headers.sort_by(|a, b| (&a.name, &a.value).cmp(&(&b.name, &b.value)));
+            record
+        };
+        prop_assert_eq!(by_value(&stored(&again)), by_value(&record), "{:?}", fields);
     }
 
     #[test]
