@@ -171,7 +171,7 @@ impl Records {
             let share = |bytes: &[u8]| self.payload.slice_ref(bytes);
             headers.push(Header { name: share(name), value: value.map(share) });
         }
-        if rest.is_empty() { Ok(headers) } else { Err(bad("bytes are left over in a record")) }
+        if rest.is_empty() { Ok(headers) } else { Err(Malformed::LeftOver.into()) }
     }
 }
 
@@ -192,6 +192,30 @@ impl Iterator for Records {
     }
 }
 
+/// What is wrong with a record. Small, because it is returned for every field.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+enum Malformed {
+    #[error("a record is cut")]
+    Cut,
+    #[error("a varint is over 64 bits")]
+    OverLong,
+    #[error("a length is negative or over what is left")]
+    Length,
+    #[error("a length is null that may not be")]
+    Null,
+    #[error("a record claims more headers than fit in it")]
+    HeaderCount,
+    #[error("bytes are left over in a record")]
+    LeftOver,
+}
+
+impl From<Malformed> for Error {
+    #[cold]
+    fn from(malformed: Malformed) -> Self {
+        bad(malformed.to_string())
+    }
+}
+
 /// One record, still where it lies.
 struct RawRecord<'a> {
     timestamp_delta: i64,
@@ -203,87 +227,82 @@ struct RawRecord<'a> {
 }
 
 impl<'a> RawRecord<'a> {
-    #[inline]
-    fn split_from(rest: &mut &'a [u8]) -> Result<Self> {
-        let mut body = split_bytes(rest)?.ok_or_else(|| bad("a record's length is -1"))?;
-        let (_attributes, fields) = body.split_first().ok_or_else(cut)?;
+    #[inline(always)]
+    fn split_from(rest: &mut &'a [u8]) -> Result<Self, Malformed> {
+        let mut body = split_bytes(rest)?.ok_or(Malformed::Null)?;
+        let (_attributes, fields) = body.split_first().ok_or(Malformed::Cut)?;
         body = fields;
         let timestamp_delta = varint(&mut body)?;
         let offset_delta = varint(&mut body)?;
         let key = split_bytes(&mut body)?;
         let value = split_bytes(&mut body)?;
-        let claimed = varint(&mut body)?;
-        let header_count = usize::try_from(claimed).ok().filter(|count| *count <= body.len() / MIN_HEADER_BYTES);
-        let Some(header_count) = header_count else {
-            return Err(bad(format!("{claimed} headers do not fit in {} bytes", body.len())));
-        };
-        Ok(Self { timestamp_delta, offset_delta, key, value, header_count, headers: body })
+        let header_count = varint(&mut body)?.cast_unsigned();
+        if header_count > (body.len() / MIN_HEADER_BYTES) as u64 {
+            return Err(Malformed::HeaderCount);
+        }
+        Ok(Self { timestamp_delta, offset_delta, key, value, header_count: header_count as usize, headers: body })
     }
 
-    #[inline]
-    fn check_headers(&self) -> Result<()> {
+    #[inline(always)]
+    fn check_headers(&self) -> Result<(), Malformed> {
         let mut rest = self.headers;
         for _ in 0..self.header_count {
             split_header(&mut rest)?;
         }
-        if rest.is_empty() { Ok(()) } else { Err(bad("bytes are left over in a record")) }
+        if rest.is_empty() { Ok(()) } else { Err(Malformed::LeftOver) }
     }
 }
 
 type RawHeader<'a> = (&'a [u8], Option<&'a [u8]>);
 
-fn split_header<'a>(rest: &mut &'a [u8]) -> Result<RawHeader<'a>> {
-    let name = split_bytes(rest)?.ok_or_else(|| bad("a header has no name"))?;
+fn split_header<'a>(rest: &mut &'a [u8]) -> Result<RawHeader<'a>, Malformed> {
+    let name = split_bytes(rest)?.ok_or(Malformed::Null)?;
     Ok((name, split_bytes(rest)?))
 }
 
 /// A length and as many bytes; length -1 is null.
-#[inline]
-fn split_bytes<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>> {
+#[inline(always)]
+fn split_bytes<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
     let length = varint(rest)?;
     if length == -1 {
         return Ok(None);
     }
-    let split = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length));
-    let Some((bytes, after)) = split else {
-        return Err(bad(format!("a length of {length} with {} bytes left", rest.len())));
-    };
+    // A negative one is far over what is left.
+    let length = usize::try_from(length.cast_unsigned()).map_err(|_| Malformed::Length)?;
+    let (bytes, after) = rest.split_at_checked(length).ok_or(Malformed::Length)?;
     *rest = after;
     Ok(Some(bytes))
 }
 
 /// A zigzag varint of up to 64 bits. Lengths are 32 bits on the wire; a longer one fails where it is used.
-#[inline]
-fn varint(rest: &mut &[u8]) -> Result<i64> {
-    let (&first, after) = rest.split_first().ok_or_else(cut)?;
-    if first < 0x80 {
-        *rest = after;
-        return Ok(unzigzag(u64::from(first)));
+#[inline(always)]
+fn varint(rest: &mut &[u8]) -> Result<i64, Malformed> {
+    match **rest {
+        [first, ref after @ ..] if first < 0x80 => {
+            *rest = after;
+            Ok(unzigzag(u64::from(first)))
+        }
+        [first, second, ref after @ ..] if second < 0x80 => {
+            *rest = after;
+            Ok(unzigzag(u64::from(first & 0x7f) | u64::from(second) << 7))
+        }
+        _ => long_varint(rest),
     }
-    long_varint(u64::from(first & 0x7f), rest)
 }
 
-fn long_varint(mut value: u64, rest: &mut &[u8]) -> Result<i64> {
-    for (index, &byte) in rest.iter().enumerate().skip(1).take(9) {
+#[inline(never)]
+fn long_varint(rest: &mut &[u8]) -> Result<i64, Malformed> {
+    let mut value = 0;
+    for (index, &byte) in rest.iter().enumerate().take(10) {
         value |= u64::from(byte & 0x7f) << (7 * index);
         if byte < 0x80 {
             *rest = &rest[index + 1..];
-            return if index == 9 && byte > 1 { Err(over_long()) } else { Ok(unzigzag(value)) };
+            return if index == 9 && byte > 1 { Err(Malformed::OverLong) } else { Ok(unzigzag(value)) };
         }
     }
-    Err(if rest.len() < 10 { cut() } else { over_long() })
+    Err(if rest.len() < 10 { Malformed::Cut } else { Malformed::OverLong })
 }
 
 fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
-}
-
-#[cold]
-fn cut() -> Error {
-    bad("a record is cut")
-}
-
-#[cold]
-fn over_long() -> Error {
-    bad("a varint is over 64 bits")
 }

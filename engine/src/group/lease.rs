@@ -88,10 +88,6 @@ impl Leases {
         }
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.held.clear();
-    }
-
     /// The leased offsets of a range, in order.
     pub(crate) fn within(&self, partition: PartitionId, from: u64, to: u64) -> Vec<u64> {
         let leased = self.held.keys().filter(|(of, offset)| *of == partition && (from..to).contains(offset));
@@ -103,7 +99,7 @@ impl Leases {
     /// Takes a consumer's leases away from it, in order.
     pub(crate) fn release(&mut self, consumer: ConsumerId) -> Vec<(PartitionId, u64)> {
         let mut released = self.select(|lease| lease.consumer == consumer && !lease.settled);
-        released.iter().for_each(|id| drop(self.held.remove(id)));
+        self.held.retain(|_, lease| lease.consumer != consumer || lease.settled);
         released.sort_unstable();
         released
     }

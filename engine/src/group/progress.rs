@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::order::Keys;
 use super::ranges::RangeSet;
-use super::record::{Acknowledged, Failed, PartitionSnapshot};
+use super::record::{Failed, PartitionSnapshot};
 use super::{Committed, OffsetCommit};
 use crate::PartitionId;
 
@@ -240,12 +240,6 @@ impl Progress {
         let failed = snapshot.failed.into_iter();
         progress.failed = failed.map(|(offset, attempts, due_ms)| (offset, Failure { attempts, due_ms })).collect();
         (partition, progress)
-    }
-}
-
-impl Acknowledged {
-    pub(crate) fn range(&self) -> Range<u64> {
-        self.from..self.to
     }
 }
 

@@ -96,9 +96,9 @@ mod tests {
         set.insert(5..7);
         assert_eq!(set.iter().collect::<Vec<_>>(), [3..9, 11..12]);
         set.insert(0..20);
-        assert_eq!(set.iter().collect::<Vec<_>>(), [0..20]);
+        assert!(set.iter().eq(std::iter::once(0..20)));
         set.remove_below(18);
-        assert_eq!(set.iter().collect::<Vec<_>>(), [18..20]);
+        assert!(set.iter().eq(std::iter::once(18..20)));
     }
 
     proptest! {

@@ -197,10 +197,6 @@ impl Group {
         self.leases.len()
     }
 
-    pub(crate) fn is_assigned(&self) -> bool {
-        self.assigned
-    }
-
     /// Marks the group as having assigned members, or no longer. They go on at the lowest record not acknowledged.
     ///
     /// # Errors

@@ -97,7 +97,7 @@ def http_batch_to_kafka():
     results = ask("POST", f"topics/{name}/messages:batch", 200, json={"messages": messages}).json()["results"]
     equal([result["offset"] for result in results], [0, 1, 2, 3], "offsets")
     read = kafka_read(name, 4)
-    equal([m.value() for m in read], [b"one", b'{"json":true}', bytes(range(256)), None], "values")
+    equal([m.value() for m in read], [b"one", b'{"json": true}', bytes(range(256)), None], "values")  # JSON as it was written
     equal([m.key() for m in read], [b"a", b"b", None, b"a"], "keys")
     equal([h for h in read[0].headers() if h[0] == "h"], [("h", b"1"), ("h", b"2")], "headers of one name")
 
