@@ -217,6 +217,9 @@ impl Shard {
     fn retain(&self) {
         let now_ms = self.environment.clock.now_ms();
         let mut inner = self.lock();
+        if inner.failed.is_some() {
+            return;
+        }
         let starts = retention_starts(&inner, now_ms);
         let records: Vec<_> =
             starts.into_iter().map(|(partition, offset)| StateRecord::LogStart { partition, offset }).collect();

@@ -1,8 +1,8 @@
 //! A directory on a local file system.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +15,9 @@ use crate::{Error, Result};
 const LOCK: &str = "lock";
 /// Ends the name of a file that is being written and does not count yet.
 const UNFINISHED: &str = ".tmp";
+
+/// Messages are nobody else's business.
+const OWNER_ONLY: u32 = 0o600;
 
 /// A directory on a local file system, locked against a second process until it is dropped.
 #[derive(Debug)]
@@ -31,11 +34,12 @@ impl LocalStore {
     pub fn open(directory: &Path) -> Result<Self> {
         let failed =
             |error: &io::Error| Error::io(format!("opening the data directory {}", directory.display()), error);
-        fs::create_dir_all(directory).map_err(|e| failed(&e))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|e| failed(&e))?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(OWNER_ONLY)
             .open(directory.join(LOCK))
             .map_err(|e| failed(&e))?;
         match lock.try_lock() {
@@ -68,7 +72,7 @@ impl LocalStore {
     }
 
     fn write_unfinished(path: &Path, contents: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(path)?;
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(OWNER_ONLY).open(path)?;
         file.write_all(contents)?;
         file.sync_all()
     }
@@ -91,7 +95,8 @@ impl Store for LocalStore {
 
     fn create(&self, name: &str, capacity: u64) -> io::Result<Arc<dyn LogFile>> {
         let path = self.path(name);
-        let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path)?;
+        let file =
+            OpenOptions::new().create(true).truncate(true).read(true).write(true).mode(OWNER_ONLY).open(&path)?;
         if let Err(error) = reserve(&file, capacity).and_then(|()| file.sync_all()).and_then(|()| self.sync_directory())
         {
             drop(file);
