@@ -314,7 +314,11 @@ impl Group {
                 State::PreparingRebalance { deadline: now + delay, initial }
             }
             State::CompletingRebalance { .. } | State::Stable => {
-                self.members.values_mut().for_each(|member| member.refuse_sync(ResponseError::RebalanceInProgress));
+                for member in self.members.values_mut().filter(|member| member.syncing.is_some()) {
+                    // It could not be heard of while it waited.
+                    member.touch(now);
+                    member.refuse_sync(ResponseError::RebalanceInProgress);
+                }
                 State::PreparingRebalance { deadline: now + wait, initial: None }
             }
         };
