@@ -315,7 +315,7 @@ impl Group {
             }
             State::CompletingRebalance { .. } | State::Stable => {
                 for member in self.members.values_mut().filter(|member| member.syncing.is_some()) {
-                    // While it waited for us its session stood still.
+                    // It could not be heard of while it waited.
                     member.touch(now);
                     member.refuse_sync(ResponseError::RebalanceInProgress);
                 }

@@ -77,7 +77,6 @@ impl Stage {
     /// A leader and a follower, in a stable group.
     fn pair(&mut self) -> (Joined, Joined) {
         let (first, second) = (self.join(dynamic("a")), self.join(dynamic("b")));
-        // The second one prolongs the first rebalance.
         self.pass(DELAY * 2);
         let (first, second) = (got(first).unwrap(), got(second).unwrap());
         let (leader, follower) = if first.leader == first.member_id { (first, second) } else { (second, first) };
