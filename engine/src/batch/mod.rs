@@ -40,7 +40,7 @@ impl Record {
     }
 }
 
-/// A record header. Names are UTF-8 by Kafka's protocol; that is checked when a batch is taken apart, not before.
+/// A record header. Names are UTF-8 by Kafka's protocol; that is checked where records are, not with the batch's own header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     /// Name, UTF-8.

@@ -75,22 +75,27 @@ impl Batch {
         Ok(decoded)
     }
 
-    /// Walks the records without building them, as a broker does before it takes a batch: lengths fit, nothing is left over,
-    /// offset deltas are 0, 1, 2… Allocates nothing when the batch is not compressed; otherwise at most `max_decompressed`.
+    /// Walks the records without building them, as a broker does before it takes a batch: what passes, [`Batch::records`] decodes
+    /// with the same limit. Offset deltas must be 0, 1, 2… as producers write them. Allocates nothing when the batch is not
+    /// compressed; otherwise at most `max_decompressed`.
     ///
     /// # Errors
     /// [`Error::BadBatch`].
     pub fn check_records(&self, max_decompressed: usize) -> Result<Facts> {
-        let payload = match self.header.codec()? {
+        let decompressed = match self.header.codec()? {
             Codec::None => None,
             _ => Some(self.payload(max_decompressed)?),
         };
-        let mut rest = payload.as_deref().unwrap_or(&self.bytes[HEADER_BYTES..]);
+        let mut rest = decompressed.as_deref().unwrap_or(&self.bytes[HEADER_BYTES..]);
         let mut keyed = true;
         let mut max_delta = i64::MIN;
+        let mut headers = 0;
         for expected in 0..self.header.record_count {
             let record = RawRecord::split_from(&mut rest)?;
-            record.check_headers()?;
+            if !record.headers.is_empty() {
+                record.check_headers()?;
+            }
+            headers += record.header_count;
             if record.offset_delta != i64::from(expected) {
                 return Err(bad(format!("record {expected} has the offset delta {}", record.offset_delta)));
             }
@@ -100,6 +105,9 @@ impl Batch {
         if !rest.is_empty() {
             return Err(bad("bytes are left over after the last record"));
         }
+        let mut budget = max_decompressed;
+        charge(&mut budget, self.header.record_count as usize, size_of::<Record>())?;
+        charge(&mut budget, headers, size_of::<Header>())?;
         let max_timestamp_ms = match self.header.is_log_append_time() {
             true => self.header.max_timestamp_ms,
             false => self.header.base_timestamp_ms.wrapping_add(max_delta),
@@ -167,7 +175,6 @@ impl Records {
         let mut rest = raw.headers;
         for _ in 0..raw.header_count {
             let (name, value) = split_header(&mut rest)?;
-            std::str::from_utf8(name).map_err(|_| bad("a header name is not UTF-8"))?;
             let share = |bytes: &[u8]| self.payload.slice_ref(bytes);
             headers.push(Header { name: share(name), value: value.map(share) });
         }
@@ -205,6 +212,8 @@ enum Malformed {
     Null,
     #[error("a record claims more headers than fit in it")]
     HeaderCount,
+    #[error("a header name is not UTF-8")]
+    HeaderName,
     #[error("bytes are left over in a record")]
     LeftOver,
 }
@@ -243,7 +252,7 @@ impl<'a> RawRecord<'a> {
         Ok(Self { timestamp_delta, offset_delta, key, value, header_count: header_count as usize, headers: body })
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn check_headers(&self) -> Result<(), Malformed> {
         let mut rest = self.headers;
         for _ in 0..self.header_count {
@@ -257,6 +266,7 @@ type RawHeader<'a> = (&'a [u8], Option<&'a [u8]>);
 
 fn split_header<'a>(rest: &mut &'a [u8]) -> Result<RawHeader<'a>, Malformed> {
     let name = split_bytes(rest)?.ok_or(Malformed::Null)?;
+    std::str::from_utf8(name).map_err(|_| Malformed::HeaderName)?;
     Ok((name, split_bytes(rest)?))
 }
 

@@ -242,6 +242,7 @@ fn claims_of_many_records_or_headers_reserve_nothing() {
     let fat = Record { headers: vec![many; 10_000], ..Record::default() };
     let fat = Batch::pack(&[fat]).unwrap();
     assert!(fat.records(0, 100_000).unwrap_err().to_string().contains("memory limit"));
+    assert!(fat.check_records(100_000).is_err() && fat.check_records(LIMIT).is_ok());
     assert_eq!(fat.records(0, LIMIT).unwrap()[0].headers.len(), 10_000);
 }
 
@@ -275,8 +276,9 @@ fn malformed_records_are_refused() {
     // An offset delta outside of the batch.
     assert!(with_payload(&batch, 0, b"\x0c\0\0\x02\x01\x01\0").records(0, LIMIT).is_err());
     assert!(with_payload(&batch, 0, b"\x0c\0\0\x02\x01\x01\0").check_records(LIMIT).is_err());
-    // A header name that is not UTF-8 is found when the record is taken apart.
-    assert!(with_payload(&batch, 0, b"\x12\0\0\0\x01\x01\x02\x02\xff\x01").records(0, LIMIT).is_err());
+    let name = with_payload(&batch, 0, b"\x12\0\0\0\x01\x01\x02\x02\xff\x01");
+    assert!(name.records(0, LIMIT).unwrap_err().to_string().contains("UTF-8"));
+    assert!(name.check_records(LIMIT).is_err());
 }
 
 fn bytes_upto(length: usize) -> impl Strategy<Value = Bytes> {
@@ -359,7 +361,8 @@ proptest! {
         let batch = Batch::pack(&[record("k", "v")]).unwrap();
         for codec in CODECS {
             let batch = with_payload(&batch, codec as u16, &bytes);
-            let _ = (batch.records(0, LIMIT), batch.check_records(LIMIT));
+            let (decoded, checked) = (batch.records(0, LIMIT), batch.check_records(LIMIT));
+            prop_assert!(checked.is_err() || decoded.is_ok(), "what is let in can be read");
         }
     }
 
@@ -376,7 +379,9 @@ proptest! {
             let crc = checksum(&bytes[header::CRC_FROM..]);
             (&mut bytes[header::CRC_AT..]).put_u32(crc);
             if let Ok(batch) = Batch::split_from(&mut bytes.into()) {
-                let _ = (batch.records(0, LIMIT), batch.check_records(LIMIT), batch.with_append_time(1));
+                let (decoded, checked) = (batch.records(0, LIMIT), batch.check_records(LIMIT));
+                prop_assert!(checked.is_err() || decoded.is_ok(), "what is let in can be read");
+                let _ = batch.with_append_time(1);
             }
         }
     }
@@ -391,10 +396,13 @@ fn batch_cost() {
     let batch = Batch::pack(&records).unwrap();
     println!("crc by {}", crc_fast::get_calculator_target(crc_fast::CrcAlgorithm::Crc32Iscsi));
     let measure = |name: &str, run: &dyn Fn()| {
-        let rounds = 20_000;
-        let start = std::time::Instant::now();
-        (0..rounds).for_each(|_| run());
-        let each = start.elapsed().as_nanos() as f64 / f64::from(rounds) / records.len() as f64;
+        let round = || {
+            let start = std::time::Instant::now();
+            (0..500).for_each(|_| run());
+            start.elapsed().as_nanos() as f64 / 500.0 / records.len() as f64
+        };
+        // The best of many rounds: what else the machine does only adds.
+        let each = (0..50).map(|_| round()).fold(f64::INFINITY, f64::min);
         println!("{name}: {each:.2} ns per record of 100 bytes, 140 in a batch");
     };
     measure("split_from", &|| drop(std::hint::black_box(Batch::split_from(&mut batch.bytes.clone()))));
