@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 
 use super::answer::{self, DurationText, at_least_one};
 use super::attempts::{Begin, Running};
-use super::convert::json::{DeliveryView, MessageView};
-use super::convert::{dedupe_key, print_time};
+use super::convert::dedupe_key;
+use super::convert::json::{Delivered, MessageView};
 use super::error::{Problem, Result};
 use super::extract::Json;
 use super::groups::Caller;
@@ -215,15 +215,15 @@ impl Drop for Lease<'_> {
 }
 
 /// What a delivery has besides its message.
-pub(super) fn sign(http: &Http, caller: &Caller, consumer: ConsumerId, delivery: &Delivery) -> DeliveryView {
+pub(super) fn sign(http: &Http, caller: &Caller, consumer: ConsumerId, delivery: &Delivery) -> Delivered {
     let namespace = caller.principal.namespace();
-    DeliveryView {
+    Delivered {
         ack_id: http.ack_key.sign(namespace, &caller.group, consumer, delivery.lease),
-        delivery_attempt: delivery.attempt,
-        ack_deadline: print_time(delivery.deadline_ms),
+        attempt: delivery.attempt,
+        deadline_ms: delivery.deadline_ms,
     }
 }
 
-pub(super) fn delivered(delivery: &Delivery, signed: DeliveryView) -> MessageView<'_> {
+pub(super) fn delivered(delivery: &Delivery, signed: Delivered) -> MessageView<'_> {
     MessageView::new(delivery.topic.name(), delivery.partition_index, &delivery.record, Some(signed))
 }

@@ -270,8 +270,15 @@ pub struct MessageView<'a> {
     /// Where a stream goes on after this message; in server-sent events it is the event's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::http) cursor: Option<String>,
-    #[serde(flatten)]
-    delivery: Option<DeliveryView>,
+    /// Delivered to a group: names this delivery when it is settled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ack_id: Option<String>,
+    /// Delivered to a group: 1 for the first time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery_attempt: Option<u32>,
+    /// Delivered to a group: when the message is delivered again if it has not been settled, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ack_deadline: Option<String>,
     /// The key, if it is text.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
@@ -300,14 +307,11 @@ pub struct MessageView<'a> {
 }
 
 /// What only a message delivered to a group has.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct DeliveryView {
-    /// Names this delivery when it is settled.
-    pub(in crate::http) ack_id: String,
-    /// 1 for the first.
-    pub(in crate::http) delivery_attempt: u32,
-    /// When the message is delivered again if it has not been settled, RFC 3339.
-    pub(in crate::http) ack_deadline: String,
+#[derive(Debug)]
+pub(in crate::http) struct Delivered {
+    pub ack_id: String,
+    pub attempt: u32,
+    pub deadline_ms: i64,
 }
 
 /// Properties, as a publisher gives them.
@@ -391,7 +395,7 @@ impl<'a> MessageView<'a> {
         topic: &'a str,
         partition: u32,
         record: &'a Record,
-        delivery: Option<DeliveryView>,
+        delivered: Option<Delivered>,
     ) -> Self {
         let mut shown = shown(&record.headers);
         let types = read_header_types(&record.headers);
@@ -404,6 +408,9 @@ impl<'a> MessageView<'a> {
         let headers = headers_view(&record.headers, &shown, types);
         let properties = PropertiesView::new(shown);
         let body = BodyView::new(record.value.as_deref(), properties.content_type.as_deref());
+        let delivery_attempt = delivered.as_ref().map(|of| of.attempt);
+        let ack_deadline = delivered.as_ref().map(|of| print_time(of.deadline_ms));
+        let ack_id = delivered.map(|of| of.ack_id);
         let key = record.key.as_deref();
         let key_text = key.and_then(|key| std::str::from_utf8(key).ok());
         Self {
@@ -413,7 +420,9 @@ impl<'a> MessageView<'a> {
             offset: record.offset,
             timestamp: print_time(record.timestamp_ms),
             cursor: None,
-            delivery,
+            ack_id,
+            delivery_attempt,
+            ack_deadline,
             key: key_text,
             key_base64: key.filter(|_| key_text.is_none()).map(|key| BASE64_STANDARD.encode(key)),
             value: body.value,
