@@ -93,7 +93,9 @@ impl Gateway {
 
     /// A topic `t` with so many partitions, and a group `g` on it.
     pub(super) async fn topic_and_group(&self, partitions: u32) {
-        self.json("PUT", "/v1/topics/t", serde_json::json!({"partitions": partitions, "retention": {"time": null}})).await.expect(201);
+        self.json("PUT", "/v1/topics/t", serde_json::json!({"partitions": partitions, "retention": {"time": null}}))
+            .await
+            .expect(201);
         self.json("PUT", "/v1/groups/g", serde_json::json!({"topics": ["t"]})).await.expect(201);
     }
 
