@@ -147,6 +147,7 @@ fn take_batch(mut records: Bytes) -> Result<Batch, Refusal> {
     Ok(batch)
 }
 
+/// The records are walked before they are stored: no reader of any protocol shall meet a batch that claims what it does not carry.
 fn check_batch(batch: &Batch, topic: &Topic, version: i16) -> Result<(), Refusal> {
     let attributes = batch.header.attributes;
     if attributes & TRANSACTIONAL != 0 {
@@ -158,26 +159,20 @@ fn check_batch(batch: &Batch, topic: &Topic, version: i16) -> Result<(), Refusal
     if attributes & COMPRESSION > ZSTD {
         return Err(ResponseError::UnsupportedCompressionType.into());
     }
-    if topic.config.retention.compact {
-        return check_keys(batch);
+    let facts = batch
+        .check_records(MAX_DECOMPRESSED_BYTES)
+        .map_err(|error| Refusal::new(ResponseError::InvalidRecord, error.to_string()))?;
+    // A compacted topic keeps the last value of each key, so every record needs one.
+    if topic.config.retention.compact && !facts.keyed {
+        return Err(Refusal::new(
+            ResponseError::InvalidRecord,
+            "a record of the batch has no key, which a compacted topic needs",
+        ));
     }
     Ok(())
 }
 
-/// A compacted topic keeps the last value of each key, so every record needs one.
-fn check_keys(batch: &Batch) -> Result<(), Refusal> {
-    let records =
-        batch.records(0, MAX_DECOMPRESSED_BYTES).map_err(|error| Refusal::about(About::Topic)(error.into()))?;
-    match records.iter().position(|record| record.key.is_none()) {
-        None => Ok(()),
-        Some(at) => Err(Refusal::new(
-            ResponseError::InvalidRecord,
-            format!("record {at} of the batch has no key, which a compacted topic needs"),
-        )),
-    }
-}
-
-/// What one batch for a compacted topic may decompress to: a bound on memory while its keys are checked.
+/// What one batch may decompress to while its records are checked: a bound on memory.
 const MAX_DECOMPRESSED_BYTES: usize = 64 << 20;
 
 fn refused(response: PartitionProduceResponse, version: i16, refusal: Refusal) -> PartitionProduceResponse {

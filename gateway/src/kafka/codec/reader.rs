@@ -10,7 +10,9 @@ use super::Malformed;
 /// What a quiet connection holds; a busy one reads in larger pieces.
 const MIN_CHUNK: usize = 4 << 10;
 const MAX_CHUNK: usize = 256 << 10;
-/// Memory is set aside for a request before it has come only up to this; a larger one earns it by coming.
+/// Memory is set aside for a request before it has come only up to the largest that has come before on the connection, at
+/// first this much; a larger one earns it by coming.
+const FIRST_AHEAD: usize = 16 << 10;
 const MAX_AHEAD: usize = 1 << 20;
 
 /// Reads frames of at most `max_bytes`.
@@ -18,12 +20,13 @@ const MAX_AHEAD: usize = 1 << 20;
 pub(in crate::kafka) struct FrameReader {
     buffer: BytesMut,
     chunk: usize,
+    ahead: usize,
     max_bytes: usize,
 }
 
 impl FrameReader {
     pub(in crate::kafka) fn new(max_bytes: usize) -> Self {
-        Self { buffer: BytesMut::new(), chunk: MIN_CHUNK, max_bytes }
+        Self { buffer: BytesMut::new(), chunk: MIN_CHUNK, ahead: FIRST_AHEAD, max_bytes }
     }
 
     /// The next whole frame that has come, without its length.
@@ -32,6 +35,7 @@ impl FrameReader {
         if self.buffer.len() < 4 + length {
             return Ok(None);
         }
+        self.ahead = self.ahead.max(length.min(MAX_AHEAD));
         self.buffer.advance(4);
         Ok(Some(self.buffer.split_to(length).freeze()))
     }
@@ -70,7 +74,7 @@ impl FrameReader {
     }
 
     fn reserve(&mut self) {
-        let ahead = self.missing().min(MAX_AHEAD.max(self.buffer.len()));
+        let ahead = self.missing().min(self.ahead.max(self.buffer.len()));
         // With little room left a small read would follow; a new piece of memory is cheaper.
         if self.buffer.capacity() - self.buffer.len() < ahead.max(self.chunk / 4).max(512) {
             self.buffer.reserve(ahead.max(self.chunk));
@@ -126,6 +130,6 @@ mod tests {
         let mut reader = FrameReader::new(usize::MAX);
         reader.buffer.extend_from_slice(&i32::MAX.to_be_bytes());
         reader.reserve();
-        assert!(reader.buffer.capacity() <= 2 * MAX_AHEAD);
+        assert!(reader.buffer.capacity() <= 2 * FIRST_AHEAD);
     }
 }
