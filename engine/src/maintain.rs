@@ -364,8 +364,7 @@ fn start_by_time(partition: &crate::partition::Partition, before_ms: i64) -> u64
         return whole;
     }
     partition
-        .active
-        .iter()
+        .live()
         .take_while(|entry| entry.max_timestamp_ms < before_ms)
         .last()
         .map_or(whole, crate::log::IndexEntry::end)
@@ -375,7 +374,7 @@ fn start_by_bytes(partition: &crate::partition::Partition, limit: u64) -> u64 {
     let mut excess = partition.bytes_from(partition.log_start).saturating_sub(limit);
     let mut start = partition.log_start;
     let chunks = partition.chunks.iter().map(|chunk| (chunk.end, chunk.bytes));
-    let active = partition.active.iter().map(|entry| (entry.end(), u64::from(entry.length)));
+    let active = partition.live().map(|entry| (entry.end(), u64::from(entry.length)));
     for (end, bytes) in chunks.chain(active) {
         if bytes > excess {
             break;
