@@ -49,6 +49,7 @@ impl Shard {
             snapshot_taken: None,
             bytes_since_snapshot: recovered.replayed_bytes,
             mark_wanted: false,
+            unmarked: recovered.replayed_bytes > 0,
             leases: 0,
             dead_letters: Vec::new(),
             next_due: None,
@@ -116,6 +117,7 @@ impl Shard {
     pub(crate) fn maintain(&self) {
         self.lock().next_due = None;
         self.prepare_spare();
+        self.mark_when_idle();
         self.deliver_due();
         self.bury_dead_letters();
         self.expire_leases();
@@ -162,6 +164,15 @@ impl Shard {
             }
             Err(Error::DiskFull) => {}
             Err(error) => tracing::warn!(%error, "could not prepare the next segment"),
+        }
+    }
+
+    /// When nothing is on its way, marks the last block as durable: should it decay, that is not taken for a torn write.
+    fn mark_when_idle(&self) {
+        let mut inner = self.lock();
+        if inner.unmarked && inner.pending.is_empty() && inner.failed.is_none() {
+            inner.mark_wanted = true;
+            self.work.notify_one();
         }
     }
 
@@ -367,8 +378,7 @@ fn start_by_time(partition: &crate::partition::Partition, before_ms: i64) -> u64
         return whole;
     }
     partition
-        .active
-        .iter()
+        .live()
         .take_while(|entry| entry.max_timestamp_ms < before_ms)
         .last()
         .map_or(whole, crate::log::IndexEntry::end)
@@ -378,7 +388,7 @@ fn start_by_bytes(partition: &crate::partition::Partition, limit: u64) -> u64 {
     let mut excess = partition.bytes_from(partition.log_start).saturating_sub(limit);
     let mut start = partition.log_start;
     let chunks = partition.chunks.iter().map(|chunk| (chunk.end, chunk.bytes));
-    let active = partition.active.iter().map(|entry| (entry.end(), u64::from(entry.length)));
+    let active = partition.live().map(|entry| (entry.end(), u64::from(entry.length)));
     for (end, bytes) in chunks.chain(active) {
         if bytes > excess {
             break;

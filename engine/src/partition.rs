@@ -83,7 +83,8 @@ impl Partition {
         }
     }
 
-    /// Moves the first kept offset up and forgets batches wholly below it. Returns the chunks forgotten.
+    /// Moves the first kept offset up and forgets chunks wholly below it, which it returns. The active segment's entries
+    /// stay: if the move is lost in a crash, the footer they go to must have them.
     pub(crate) fn advance_log_start(&mut self, offset: u64) -> Vec<Chunk> {
         self.log_start = self.log_start.max(offset);
         let mut dropped = Vec::new();
@@ -92,10 +93,12 @@ impl Partition {
         {
             dropped.extend(self.chunks.pop_front());
         }
-        while self.active.front().is_some_and(|entry| entry.end() <= self.log_start) {
-            self.active.pop_front();
-        }
         dropped
+    }
+
+    /// The active segment's batches that are kept.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &IndexEntry> {
+        self.active.iter().skip_while(|entry| entry.end() <= self.log_start)
     }
 
     /// Stored bytes from `offset` on, to the granularity of a chunk or batch.

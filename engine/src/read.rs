@@ -178,7 +178,7 @@ impl Shard {
         let largest = {
             let inner = self.lock();
             let partition = inner.state.partition(id)?;
-            let visible = partition.active.iter().filter(|entry| entry.end() <= partition.high_watermark);
+            let visible = partition.live().filter(|entry| entry.end() <= partition.high_watermark);
             partition
                 .chunks
                 .iter()
@@ -202,8 +202,7 @@ impl Shard {
             let partition = inner.state.partition(id)?;
             let chunks = partition.chunks.iter().filter(|chunk| may(chunk.max_timestamp_ms));
             let chunks = chunks.map(|chunk| (*chunk, inner.segments.get(&chunk.segment).cloned())).collect::<Vec<_>>();
-            let active =
-                partition.active.iter().filter(|entry| may(entry.max_timestamp_ms)).copied().collect::<Vec<_>>();
+            let active = partition.live().filter(|entry| may(entry.max_timestamp_ms)).copied().collect::<Vec<_>>();
             (chunks, active, partition.log_start, partition.high_watermark)
         };
         let look = |base_offset: u64| -> Result<Option<TimedOffset>> {

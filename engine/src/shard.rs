@@ -90,6 +90,8 @@ pub(crate) struct Inner {
     pub bytes_since_snapshot: u64,
     /// An empty block should confirm that the last one was durable.
     pub mark_wanted: bool,
+    /// The last block holds entries, and no later one says that it was durable.
+    pub unmarked: bool,
     /// Leases outstanding over all groups; counted exactly at every round of maintenance.
     pub leases: usize,
     /// Records given up, to be copied.
@@ -372,6 +374,7 @@ impl Shard {
         if let Some(written) = &written {
             let index = index_entries(taken, written.position, &written.payloads);
             self.publish_written(writer, written.bytes.clone(), written.position, index);
+            self.lock().unmarked = has_entries;
         }
         let durable = taken.iter().any(|pending| pending.durability == Durability::Fsync) || mark;
         if durable && taken.iter().any(|pending| pending.durability != Durability::Fsync) {

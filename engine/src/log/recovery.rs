@@ -474,8 +474,7 @@ impl Recovery {
             .find(|open| open.segment.id == position.segment.id)
             .map(|open| std::mem::take(&mut open.index));
         for (id, entry) in index.unwrap_or_default() {
-            if let Some(partition) = self.state.partition_mut(id).filter(|partition| entry.end() > partition.log_start)
-            {
+            if let Some(partition) = self.state.partition_mut(id) {
                 partition.active.push_back(entry);
             }
         }

@@ -139,6 +139,13 @@ impl World {
         }
         partitions.sort_unstable();
         partitions.dedup();
+        // A dead letter says by its value which record it was: only one of them may be a shared group's.
+        let jobs: Vec<_> = JOBS.iter().filter_map(|name| self.engine.topic("default", name)).collect();
+        let mut seen = false;
+        partitions.retain(|id| {
+            let is_job = jobs.iter().any(|topic| topic.partitions.contains(id));
+            !is_job || !std::mem::replace(&mut seen, true)
+        });
         if partitions.is_empty() {
             return Ok(());
         }

@@ -213,7 +213,7 @@ impl Checker {
             unit.crash(survives(weakest, end));
         }
         for partition in self.partitions.values_mut() {
-            partition.crash(survives(partition.durability, end), end);
+            partition.crash(survives(partition.durability, end));
         }
         let weakest_kept = |id: PartitionId| {
             let durability = self.partitions.get(&id).map_or(Durability::Fsync, |model| model.durability);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_engine::store::faulty::End;
 use tidegate_engine::{Durability, PartitionId, Retention};
 use uuid::Uuid;
 
@@ -88,11 +87,9 @@ impl PartitionModel {
         }
     }
 
-    pub fn crash(&mut self, survives: bool, end: End) {
-        if end == End::Power {
-            // What retention did need not be durable: then it is done again.
-            self.seen.log_start = 0;
-        }
+    pub fn crash(&mut self, survives: bool) {
+        // What retention did is seen before it is written: then it is done again.
+        self.seen.log_start = 0;
         if survives {
             return;
         }
