@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::batch::{Batch, Record};
 use crate::counters::Counters;
-use crate::log::{Chunk, IndexEntry, Segment, SegmentId, SegmentKind, SortedWriter};
+use crate::log::{Chunk, IndexEntry, Segment, SegmentId, SegmentKind, Sorted, SortedWriter};
 use crate::partition::Partition;
 use crate::shard::{Inner, Shard};
 use crate::{Error, PartitionId, Result};
@@ -190,9 +190,9 @@ impl Shard {
     }
 
     /// Makes a sorted segment part of the log and lets its chunks take the place of those it was made from.
-    fn install_sorted(&self, output: SortedWriter, old: impl Iterator<Item = (PartitionId, Chunk)>) -> Result<()> {
+    fn install_sorted(&self, output: Sorted, SortedWriter, old: impl Iterator<Item = (PartitionId, Chunk)>) -> Result<()> {
         let store = self.environment.store.as_ref();
-        let (segment, new, bytes) = output.finish()?;
+        let Sorted { segment, chunks: new, bytes } = output.finish()?;
         self.manifest.lock().change(store, |manifest| manifest.segments.push((segment.id, SegmentKind::Sorted)))?;
         Counters::add(&self.counters.rewritten_bytes, bytes);
         let mut inner = self.lock();

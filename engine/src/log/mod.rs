@@ -14,6 +14,6 @@ pub(crate) use index::{Chunk, Entries, IndexEntry, add_index_entries, decode_chu
 pub(crate) use manifest::{Skipped, StoredManifest, seal_object};
 pub(crate) use recovery::{SNAPSHOT_MAGIC, rebuild_footer, recover};
 pub(crate) use segment::{Found, SEGMENT_HEADER_BYTES, Segment, SegmentId, SegmentKind};
-pub(crate) use sorted::SortedWriter;
+pub(crate) use sorted::{Sorted, SortedWriter};
 pub(crate) use tail::TailCache;
 pub(crate) use writer::Writer;

@@ -17,6 +17,15 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// A partition, the entries of one of its chunks, and the offsets from and up to which that goes.
 type EndedChunk = (PartitionId, Vec<IndexEntry>, u64, u64);
 
+/// A sorted segment, written and sealed.
+pub(crate) struct Sorted {
+    pub segment: Arc<Segment>,
+    /// Its chunks, in the order they were ended.
+    pub chunks: Vec<(PartitionId, Chunk)>,
+    /// Bytes of its blocks.
+    pub bytes: u64,
+}
+
 /// A sorted segment being written.
 pub(crate) struct SortedWriter {
     segment: Arc<Segment>,
@@ -77,7 +86,7 @@ impl SortedWriter {
     }
 
     /// Seals the segment: durable when it returns, with its chunks in the order they were ended.
-    pub(crate) fn finish(self) -> Result<(Arc<Segment>, Vec<(PartitionId, Chunk)>, u64)> {
+    pub(crate) fn finish(self) -> Result<Sorted> {
         let mut index = Vec::new();
         let mut chunks = Vec::with_capacity(self.chunks.len());
         for (partition, entries, first, end) in &self.chunks {
@@ -92,7 +101,7 @@ impl SortedWriter {
             chunks: chunks.clone(),
         };
         self.segment.seal(footer, &index)?;
-        Ok((self.segment, chunks, self.position))
+        Ok(Sorted { segment: self.segment, chunks, bytes: self.position })
     }
 
     fn push(&mut self, stored: Entry, entry: IndexEntry) -> Result<()> {
