@@ -190,7 +190,7 @@ impl Shard {
     }
 
     /// Makes a sorted segment part of the log and lets its chunks take the place of those it was made from.
-    fn install_sorted(&self, output: Sorted, SortedWriter, old: impl Iterator<Item = (PartitionId, Chunk)>) -> Result<()> {
+    fn install_sorted(&self, output: SortedWriter, old: impl Iterator<Item = (PartitionId, Chunk)>) -> Result<()> {
         let store = self.environment.store.as_ref();
         let Sorted { segment, chunks: new, bytes } = output.finish()?;
         self.manifest.lock().change(store, |manifest| manifest.segments.push((segment.id, SegmentKind::Sorted)))?;
