@@ -22,6 +22,8 @@ use crate::{
 
 /// One read for a consumer brings at most about so much.
 const READ_BYTES: usize = 256 << 10;
+/// More than one settlement can add to the log.
+const MAX_SETTLEMENT_BYTES: usize = 128;
 /// How often one call asks anew when other consumers, retention or a seek change the group meanwhile.
 const MAX_ROUNDS: usize = 1000;
 
@@ -263,6 +265,8 @@ impl Shard {
         let clock = &self.environment.clock;
         let mut inner = self.lock();
         inner.check_writable(&[], true)?;
+        // A refusal must leave the leases as they are, so the room is looked for before they are settled.
+        inner.check_room(name.name().len() + MAX_SETTLEMENT_BYTES * (settlements.len() + 1), true)?;
         let durability = settlement_durability(&inner, &settlements);
         let settled = inner.state.group_mut(name)?.settle(&settlements, clock.monotonic(), clock.now_ms());
         let commit = self.keep(&mut inner, name, settled.records, durability)?;

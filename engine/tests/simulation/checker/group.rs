@@ -392,6 +392,11 @@ impl Checker {
         Ok(())
     }
 
+    /// A partition that never came to be takes its progress with it.
+    pub(super) fn forget_progress(&mut self, partition: PartitionId) {
+        self.assigned.values_mut().for_each(|group| drop(group.progress.remove(&partition)));
+    }
+
     /// Whether a rejection of the record's present delivery is its last.
     pub fn is_last_attempt(&self, group: &GroupName, at: (PartitionId, u64)) -> bool {
         let handling = self.shared.get(group).and_then(|group| group.records.get(&at));

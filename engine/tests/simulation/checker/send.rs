@@ -221,6 +221,7 @@ impl Checker {
         for value in self.values.values_mut() {
             value.partitions.remove(&partition);
         }
+        self.forget_progress(partition);
     }
 
     /// Whether a value is in a partition; `Maybe` when a rule may have removed it or its topic is gone.
