@@ -38,7 +38,6 @@ mod config;
 mod context;
 mod coordinator;
 mod error;
-mod low_water;
 mod metrics;
 mod names;
 mod session;
@@ -76,6 +75,13 @@ impl Listener {
     #[must_use]
     pub fn group_members(&self) -> Vec<(GroupName, usize)> {
         self.coordinator.members()
+    }
+
+    /// Handles one request's frame (without its length) as a connection would: the size of the response, if there is one. For
+    /// tests and fuzzing: a response that cannot be encoded panics here.
+    #[doc(hidden)]
+    pub async fn answer(&self, frame: bytes::Bytes) -> Option<usize> {
+        session::answer(self, frame).await
     }
 
     /// Serves connections until the drain is requested. Returns when no more are accepted; those that are open finish as

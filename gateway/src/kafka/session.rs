@@ -22,7 +22,6 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::codec::{Frame, FrameReader, Malformed, Outbox, RequestHeader, check};
 use super::context::{Context, Peer};
-use super::low_water::LowWater;
 use super::{Listener, api, api_00_produce, api_18_api_versions};
 use crate::broker::Principal;
 use crate::listener::Drain;
@@ -90,6 +89,22 @@ fn advertised(listener: &Listener, stream: &TcpStream) -> io::Result<(StrBytes, 
     Ok((StrBytes::from_string(local.ip().to_canonical().to_string()), i32::from(local.port())))
 }
 
+/// Handles one request as a connection would, to its response, if it has one.
+pub(super) async fn answer(listener: &Listener, frame: Bytes) -> Option<usize> {
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let peer = Peer { principal: principal(), address, host: StrBytes::from_static_str("localhost"), port: 0 };
+    let session = Session { listener, peer, drain: &Drain::default() };
+    let budget = Arc::new(Semaphore::new(session.budget_limit()));
+    let (responses, mut queue) = mpsc::channel(1);
+    let handled = session.request(frame, &budget, &responses).await;
+    assert!(!matches!(handled, Err(Ended::Encoding)), "a response could not be encoded");
+    drop(responses);
+    let pending = queue.recv().await?;
+    let frame = pending.response.await;
+    assert!(frame.is_some(), "a response could not be encoded");
+    frame.map(|frame| frame.len())
+}
+
 struct Session<'a> {
     listener: &'a Listener,
     peer: Peer,
@@ -108,7 +123,6 @@ impl Session<'_> {
     async fn read(&self, input: &mut ReadHalf<'_>, responses: mpsc::Sender<Pending>) -> Result<(), Ended> {
         let config = &self.listener.config;
         let mut reader = FrameReader::new(config.max_request_bytes);
-        let mut low_water = LowWater::new();
         let mut patience = Patience::new(config.handshake_timeout);
         let budget = Arc::new(Semaphore::new(self.budget_limit()));
         let mut drained = std::pin::pin!(self.drain.requested());
@@ -117,7 +131,6 @@ impl Session<'_> {
                 self.request(frame, &budget, &responses).await?;
                 patience.renew(config.idle_timeout);
             }
-            low_water.expect(input.as_ref(), reader.missing())?;
             if reader.is_partial() {
                 patience.shorten(config.handshake_timeout);
             }

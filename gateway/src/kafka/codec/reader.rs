@@ -46,7 +46,7 @@ impl FrameReader {
     }
 
     /// How many bytes are missing to the frame that has begun, as far as is known.
-    pub(in crate::kafka) fn missing(&self) -> usize {
+    fn missing(&self) -> usize {
         match self.frame_length() {
             Ok(Some(length)) => (4 + length).saturating_sub(self.buffer.len()),
             _ => 0,

@@ -117,3 +117,70 @@ fn a_header_is_read_as_it_was_written() {
     let mut bad_text = Bytes::from_static(&[0, 3, 0, 0, 0, 0, 0, 9, 0, 1, 0xff]);
     assert_eq!(RequestHeader::take(&mut bad_text), Err(Malformed::Undecodable));
 }
+
+mod handled {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tidegate_engine::store::Environment;
+    use tidegate_engine::{Engine, EngineConfig};
+
+    use super::*;
+    use crate::broker::{Broker, Settings};
+    use crate::kafka::{Config, Listener};
+
+    /// Answers every frame by a listener in front of a real engine; the responses, `None` where there was none.
+    fn answer(frames: impl Iterator<Item = Bytes>) -> Vec<Option<usize>> {
+        let directory = tempfile::tempdir().unwrap();
+        let limits = EngineConfig { max_topics: 100, max_partitions: 200, ..EngineConfig::default() };
+        let (engine, _) = Engine::open(limits, Environment::local(directory.path()).unwrap()).unwrap();
+        let broker = Broker::new(engine.clone(), Settings { auto_create_topics: true, ..Settings::default() });
+        let config = Config { initial_rebalance_delay: Duration::ZERO, max_group_members: 5, ..Config::default() };
+        let listener = Listener::new(broker, Arc::new(config), Arc::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut answers = Vec::new();
+            for frame in frames {
+                // A join may wait for members that will not come.
+                let answer = tokio::time::timeout(Duration::from_millis(50), listener.answer(frame)).await;
+                answers.push(answer.ok().flatten());
+            }
+            engine.close().await.unwrap();
+            answers
+        })
+    }
+
+    #[test]
+    fn every_version_of_every_request_is_answered() {
+        let requests = requests();
+        let answers = answer(requests.iter().map(|(_, _, frame)| frame.clone()));
+        for ((api, version, _), answer) in requests.iter().zip(answers) {
+            // A join waits for the members of the joins before it.
+            assert!(answer.is_some() || *api == ApiKey::JoinGroup, "{api:?} {version} has no answer");
+        }
+    }
+
+    #[test]
+    fn an_unknown_version_of_api_versions_is_answered_and_other_unknowns_are_not() {
+        let frame = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
+        let unknown = [
+            frame(&[0, 18, 0x7f, 0xff, 0, 0, 0, 1, 0xff, 0xff]),
+            frame(&[0, 3, 0x7f, 0xff, 0, 0, 0, 1, 0xff, 0xff]),
+            frame(&[0x7f, 0xff, 0, 0, 0, 0, 0, 1, 0xff, 0xff]),
+            frame(&[]),
+        ];
+        // Length, correlation id, error, one version of ApiVersions.
+        assert_eq!(answer(unknown.into_iter()), [Some(4 + 4 + 2 + 4 + 6), None, None, None]);
+    }
+
+    #[test]
+    fn mutated_requests_are_answered_or_refused_without_a_panic() {
+        let requests = requests();
+        let mut random = Random(0x6b61_666b_6121);
+        let waiting = [ApiKey::JoinGroup, ApiKey::SyncGroup, ApiKey::Fetch];
+        let rounds = (0..20).flat_map(|_| requests.iter().filter(|(api, ..)| !waiting.contains(api)));
+        let frames: Vec<Bytes> = rounds.map(|(_, _, frame)| random.mutate(frame).into()).collect();
+        let answered = answer(frames.into_iter()).iter().flatten().count();
+        assert!(answered > 500, "only {answered} mutated requests were answered: nothing much was tried");
+    }
+}
