@@ -254,8 +254,9 @@ impl Shard {
     fn keep_skipped(&self, inner: &mut Inner, name: &GroupName) {
         let Some(record) = inner.state.groups.get_mut(name).and_then(Group::take_skipped) else { return };
         let record = StateRecord::Group { name: name.clone(), record };
-        if let Err(error) = self.change_all(inner, vec![record], Durability::Memory) {
-            tracing::debug!(%error, group = %name, "offsets without a record will be skipped again");
+        match self.change_all(inner, vec![record], Durability::Memory) {
+            Ok(_) => inner.state.wake_group(name),
+            Err(error) => tracing::debug!(%error, group = %name, "offsets without a record will be skipped again"),
         }
     }
 
@@ -382,6 +383,8 @@ impl Shard {
         let done = StateRecord::Group { name: name.clone(), record: done };
         entries.push(Entry::State(done.encode()?));
         inner.state.apply(&done);
+        // In a group ordered by key, the record may have kept others of its key back.
+        self.after_return(&mut inner, name);
         drop(self.queue(&mut inner, entries, Durability::Fsync, None));
         Ok(())
     }

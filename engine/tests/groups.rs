@@ -6,7 +6,8 @@ mod support;
 use std::time::Duration;
 
 use support::*;
-use tidegate_engine::group::{Delivery, GroupConfig, LeaseRequest, OffsetCommit, Retry, Settlement, Start};
+use tidegate_engine::batch::Batch;
+use tidegate_engine::group::{Delivery, GroupConfig, LeaseRequest, Mode, OffsetCommit, Retry, Settlement, Start};
 use tidegate_engine::{Atomic, Engine, Error, GroupName, PartitionId, TopicConfig, Write};
 
 fn group(name: &str) -> GroupName {
@@ -114,6 +115,32 @@ async fn a_record_that_keeps_failing_ends_in_the_dead_letter_topic() {
     assert_eq!(header("dead-letter-topic"), "orders");
     assert_eq!(header("dead-letter-attempts"), "3");
     assert_eq!(engine.lag(&workers).unwrap()[0].messages, 0);
+    engine.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_behind_a_dead_one_of_its_key_is_not_slept_through() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    topic(&engine, "dead", 1, TopicConfig::default()).await;
+    let orders = topic(&engine, "orders", 1, TopicConfig::default()).await.partitions[0];
+    let keyed = Batch::pack(&[record(Some("k"), Some("first")), record(Some("k"), Some("second"))]).unwrap();
+    write(&engine, Write::new(orders, keyed)).await;
+    let config = GroupConfig { mode: Mode::OrderedByKey, dead_letter: Some(name("dead")), ..GroupConfig::default() };
+    let workers = create(&engine, config).await;
+    let first = lease(&engine, &workers, 9).await;
+    assert_eq!(offsets(&first), [0]);
+    let reject = Settlement::Reject { lease: first[0].lease, delay: None, reason: None, dead_letter: true };
+    drop(engine.settle(&workers, vec![reject]).unwrap());
+    // Nothing is written and nothing settled from here on: only the copy's completion can wake the consumer.
+    loop {
+        let mut watch = engine.watch_group(&workers);
+        let second = lease(&engine, &workers, 9).await;
+        if offsets(&second) == [1] {
+            break;
+        }
+        tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.unwrap();
+    }
     engine.close().await.unwrap();
 }
 

@@ -2,7 +2,8 @@
 //!
 //! - Version 0 is told to clients as the lowest although 0 to 2 are refused, as Kafka 4 does: librdkafka takes a broker without
 //!   version 0 for one that cannot compress (KAFKA-18659).
-//! - Batches go through as they came: checksum and header are checked, records are looked into only where the topic is compacted.
+//! - Batches go through as they came, after checksum, header and the bounds of every record have been checked (decompressed for
+//!   that, as Kafka does): a batch that nobody could read must not get in anybody's way later.
 //! - One batch of format v2 per partition, as Kafka asks for; older formats get UNSUPPORTED_FOR_MESSAGE_FORMAT.
 //! - `acks` 1 and -1 are the same: the answer comes when the batch has the topic's durability. `acks` 0 has no answer; if it
 //!   fails the connection is closed, as Kafka does.
@@ -58,7 +59,13 @@ struct Slot {
 /// Appends a request's batches. Calls one after the other keep their order.
 pub(super) async fn start(context: &Context<'_>, mut body: Bytes) -> Result<Started, Malformed> {
     let request = ProduceRequest::decode(&mut body, context.version()).map_err(|_| Malformed::Undecodable)?;
-    let mut intake = Intake { version: context.version(), acks: request.acks, writes: Vec::new(), slots: Vec::new() };
+    let mut intake = Intake {
+        version: context.version(),
+        acks: request.acks,
+        max_decompressed: context.broker().engine().config().max_decompressed_bytes,
+        writes: Vec::new(),
+        slots: Vec::new(),
+    };
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for data in request.topic_data {
         let topic = find_topic(context, &data).await;
@@ -92,6 +99,7 @@ async fn find_topic(context: &Context<'_>, data: &TopicProduceData) -> Result<Ar
 struct Intake {
     version: i16,
     acks: i16,
+    max_decompressed: usize,
     writes: Vec<Write>,
     slots: Vec<Slot>,
 }
@@ -129,6 +137,7 @@ impl Intake {
         let id = partition(topic, data.index)?;
         let batch = take_batch(data.records.unwrap_or_default())?;
         check_batch(&batch, topic, self.version)?;
+        check_records(&batch, topic, self.max_decompressed)?;
         Ok(Write::new(id, batch))
     }
 }
@@ -147,7 +156,6 @@ fn take_batch(mut records: Bytes) -> Result<Batch, Refusal> {
     Ok(batch)
 }
 
-/// The records are walked before they are stored: no reader of any protocol shall meet a batch that claims what it does not carry.
 fn check_batch(batch: &Batch, topic: &Topic, version: i16) -> Result<(), Refusal> {
     let attributes = batch.header.attributes;
     if attributes & TRANSACTIONAL != 0 {
@@ -159,10 +167,15 @@ fn check_batch(batch: &Batch, topic: &Topic, version: i16) -> Result<(), Refusal
     if attributes & COMPRESSION > ZSTD {
         return Err(ResponseError::UnsupportedCompressionType.into());
     }
+    Ok(())
+}
+
+/// What the engine lets in, every reader can decode. A compacted topic keeps the last value of each key, so there every record
+/// needs one.
+fn check_records(batch: &Batch, topic: &Topic, max_decompressed: usize) -> Result<(), Refusal> {
     let facts = batch
-        .check_records(MAX_DECOMPRESSED_BYTES)
+        .check_records(max_decompressed)
         .map_err(|error| Refusal::new(ResponseError::InvalidRecord, error.to_string()))?;
-    // A compacted topic keeps the last value of each key, so every record needs one.
     if topic.config.retention.compact && !facts.keyed {
         return Err(Refusal::new(
             ResponseError::InvalidRecord,
@@ -171,9 +184,6 @@ fn check_batch(batch: &Batch, topic: &Topic, version: i16) -> Result<(), Refusal
     }
     Ok(())
 }
-
-/// What one batch may decompress to while its records are checked: a bound on memory.
-const MAX_DECOMPRESSED_BYTES: usize = 64 << 20;
 
 fn refused(response: PartitionProduceResponse, version: i16, refusal: Refusal) -> PartitionProduceResponse {
     let response = response.with_error_code(refusal.code()).with_base_offset(-1).with_log_append_time_ms(-1);
@@ -246,5 +256,50 @@ impl Started {
             metrics.bytes_produced.add(slot.bytes);
         }
         metrics.produce_errors.add(self.failures());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tidegate_engine::batch::Record;
+    use tidegate_engine::{Retention, TopicConfig, TopicName};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn topic(compact: bool) -> Topic {
+        let retention = Retention { compact, ..Retention::default() };
+        let config = TopicConfig { retention, ..TopicConfig::default() };
+        let name = TopicName::new("default", "t").unwrap();
+        Topic { id: Uuid::nil(), name, config, partitions: Vec::new(), created_at_ms: 0 }
+    }
+
+    /// A batch whose header says that its plain records are gzip: checksum and header are right, no reader can decode it.
+    fn unreadable() -> Batch {
+        let mut bytes = Batch::pack(&[Record { value: Some("v".into()), ..Record::default() }]).unwrap().bytes.to_vec();
+        bytes[22] = 1;
+        let crc = crc_fast::crc32_iscsi(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        take_batch(bytes.into()).unwrap()
+    }
+
+    #[test]
+    fn a_batch_that_nobody_could_read_is_refused() {
+        let refusal = check_records(&unreadable(), &topic(false), 1 << 20).unwrap_err();
+        assert_eq!(refusal.code(), ResponseError::InvalidRecord.code());
+    }
+
+    #[test]
+    fn a_compacted_topic_takes_no_record_without_a_key() {
+        let mut records = vec![Record { key: Some("k".into()), ..Record::default() }; 2];
+        let keyed = Batch::pack(&records).unwrap();
+        check_records(&keyed, &topic(true), 1 << 20).unwrap();
+        records[1].key = None;
+        let batch = Batch::pack(&records).unwrap();
+        check_records(&batch, &topic(false), 1 << 20).unwrap();
+        let refusal = check_records(&batch, &topic(true), 1 << 20).unwrap_err();
+        assert_eq!(refusal.code(), ResponseError::InvalidRecord.code());
     }
 }
