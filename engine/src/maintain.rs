@@ -156,13 +156,7 @@ impl Shard {
                 inner.spare = Some(segment);
                 self.work.notify_one();
             }
-            Err(Error::DiskFull) if !inner.disk_full => {
-                tracing::error!(
-                    "the disk is full: publishing will be refused, consuming goes on; free space or enlarge the volume"
-                );
-                inner.disk_full = true;
-            }
-            Err(Error::DiskFull) => {}
+            Err(Error::DiskFull) => inner.note_disk_full(),
             Err(error) => tracing::warn!(%error, "could not prepare the next segment"),
         }
     }

@@ -322,7 +322,7 @@ impl Shard {
             Ok(()) => Ok(true),
             Err(Error::DiskFull) => {
                 let mut inner = self.lock();
-                inner.disk_full = true;
+                inner.note_disk_full();
                 // It was of a state with these applied, and they are not written.
                 inner.snapshot_wanted |= inner.snapshot_taken.take().is_some();
                 inner.put_back(taken);
@@ -522,6 +522,15 @@ impl Shard {
 }
 
 impl Inner {
+    /// From now on what does not fit the reserved space is refused; said once.
+    pub(crate) fn note_disk_full(&mut self) {
+        if !std::mem::replace(&mut self.disk_full, true) {
+            tracing::error!(
+                "the disk is full: publishing will be refused, consuming goes on; free space or enlarge the volume"
+            );
+        }
+    }
+
     /// Nothing for the committer to do.
     pub(crate) fn has_no_work(&self) -> bool {
         self.pending.is_empty() && !self.snapshot_wanted && !self.mark_wanted

