@@ -73,7 +73,7 @@ pub struct Checker {
     trace: VecDeque<String>,
 }
 
-const TRACE: usize = 4000;
+const TRACE: usize = 400;
 
 impl Checker {
     /// Notes a line for the report of a failure.
@@ -206,7 +206,8 @@ impl Checker {
     /// The process ended like this.
     pub fn crash(&mut self, end: End) {
         self.note(format!("---- crash: {end:?}"));
-        self.poisoned = false;
+        // After a failed sync the system may forget what it only held in memory: no better than a power cut.
+        let end = if std::mem::take(&mut self.poisoned) { End::Power } else { end };
         let partitions = &self.partitions;
         for unit in &mut self.units {
             let weakest = unit.durability(partitions);
