@@ -65,7 +65,7 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
-/// The outcome of [`Engine::append`]: a result per write in order, and the moment they are durable.
+/// The outcome of [`crate::Engine::append`]: a result per write in order, and the moment they are durable.
 pub struct Appends {
     /// Per write: where it goes, or why not.
     pub results: Vec<Result<Appended>>,

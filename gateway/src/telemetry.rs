@@ -116,7 +116,7 @@ fn is_hostile(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
 }
 
-/// A text as it may be shown in a terminal: as [`OneLine`] writes it.
+/// A text as it may be shown in a terminal: as `OneLine` writes it.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());

@@ -24,7 +24,7 @@ pub mod property {
     pub const APP_ID: &str = "app-id";
     /// The publishing user.
     pub const USER_ID: &str = "user-id";
-    /// Types of other headers that their text does not tell; see [`super::HeaderType`]. Hidden where types are shown.
+    /// Types of other headers that their text does not tell; see [`crate::broker::HeaderType`]. Hidden where types are shown.
     pub const HEADER_TYPES: &str = "tidegate-header-types";
     /// Why a message was dead-lettered.
     pub const DEAD_LETTER_REASON: &str = "dead-letter-reason";

@@ -1,6 +1,6 @@
 //! The HTTP listener: publish, read and consume with JSON, server-sent events and NDJSON.
 //!
-//! [`serve`] runs it; one file holds the routes of one family, [`convert`] maps messages, [`error`] maps errors.
+//! `serve` runs it; one file holds the routes of one family, `convert` maps messages, `error` maps errors.
 
 mod ack_id;
 mod answer;

@@ -136,7 +136,7 @@ impl Intake {
         }
         let id = partition(topic, data.index)?;
         let batch = take_batch(data.records.unwrap_or_default())?;
-        check_batch(&batch, topic, self.version)?;
+        check_batch(&batch, self.version)?;
         check_records(&batch, topic, self.max_decompressed)?;
         Ok(Write::new(id, batch))
     }
@@ -156,7 +156,7 @@ fn take_batch(mut records: Bytes) -> Result<Batch, Refusal> {
     Ok(batch)
 }
 
-fn check_batch(batch: &Batch, topic: &Topic, version: i16) -> Result<(), Refusal> {
+fn check_batch(batch: &Batch, version: i16) -> Result<(), Refusal> {
     let attributes = batch.header.attributes;
     if attributes & TRANSACTIONAL != 0 {
         return Err(Refusal::new(ResponseError::InvalidTxnState, "transactions are not served"));

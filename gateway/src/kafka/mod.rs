@@ -1,8 +1,8 @@
 //! The Kafka listener: the wire protocol of Apache Kafka 4 in front of the broker.
 //!
 //! One file per API, named by its key, so that a listing of this folder is the table of what is served; each opens with its
-//! versions and behaviour, and [`api`] ties them together. [`session`] is a connection, [`codec`] its bytes,
-//! [`coordinator`] the classic group protocol.
+//! versions and behaviour, and `api` ties them together. `session` is a connection, `codec` its bytes,
+//! `coordinator` the classic group protocol.
 
 mod api;
 mod api_00_produce;
