@@ -416,6 +416,8 @@ impl Shard {
         for (id, entry) in index {
             if let Some(partition) = inner.state.partition_mut(id) {
                 partition.active.push_back(entry);
+            } else {
+                inner.state.deleted_active.entry(id).or_default().push(entry);
             }
         }
         let active = inner.active;
@@ -453,7 +455,9 @@ impl Shard {
         let index: Vec<_> = {
             let inner = self.lock();
             let written = inner.state.partitions().filter(|(_, partition)| !partition.active.is_empty());
-            written.map(|(id, partition)| (id, partition.active.iter().copied().collect::<Vec<_>>())).collect()
+            let written = written.map(|(id, partition)| (id, partition.active.iter().copied().collect::<Vec<_>>()));
+            let deleted = inner.state.deleted_active.iter().map(|(id, entries)| (*id, entries.clone()));
+            written.chain(deleted.filter(|(_, entries)| !entries.is_empty())).collect()
         };
         let (footer, chunks) = writer.seal(&index)?;
         writer.switch_to(Arc::clone(&next));
@@ -462,6 +466,7 @@ impl Shard {
             partition.active.clear();
             partition.active.shrink_to_fit();
         }
+        inner.state.deleted_active.clear();
         for (id, chunk) in chunks {
             inner.state.add_chunk(id, chunk);
         }

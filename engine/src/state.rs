@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::batch::BatchHeader;
 use crate::dedupe::Dedupe;
 use crate::group::{Group, GroupSnapshot};
-use crate::log::Chunk;
+use crate::log::{Chunk, IndexEntry};
 use crate::partition::Partition;
 use crate::producer::Producers;
 use crate::record::StateRecord;
@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub groups: BTreeMap<GroupName, Group>,
     pub group_waiters: HashMap<GroupName, Vec<Arc<Notify>>>,
     pub dedupe: Dedupe,
+    /// Deleted partitions' batches in the active segment: a crash may undo the deletion, so its footer must have them.
+    pub deleted_active: BTreeMap<PartitionId, Vec<IndexEntry>>,
     pub schedule: Schedule,
     pub next_producer_id: i64,
     /// Chunks that lost their partition or fell below its log start since reclaim last looked.
@@ -68,6 +70,7 @@ impl State {
             groups: BTreeMap::new(),
             group_waiters: HashMap::new(),
             dedupe: Dedupe::default(),
+            deleted_active: BTreeMap::new(),
             schedule: Schedule::default(),
             next_producer_id: 0,
             dropped: Vec::new(),
@@ -196,6 +199,7 @@ impl State {
         for partition in &topic.partitions {
             if let Some(mut gone) = self.partitions.get_mut(partition.0 as usize).and_then(Option::take) {
                 gone.wake();
+                self.deleted_active.insert(*partition, gone.active.drain(..).collect());
                 self.dropped.extend(gone.chunks);
             }
         }
