@@ -141,3 +141,23 @@ async fn damage_is_inspected_and_given_up_only_when_told() {
     assert_eq!(left.len(), expected.len() - 1);
     assert!(left.iter().all(|record| expected.contains(record)));
 }
+
+#[tokio::test]
+async fn zeros_in_place_of_a_durable_block_are_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    let partition = topic(&engine, "orders", 1, TopicConfig::default()).await.partitions[0];
+    for value in ["first", "second", "third"] {
+        append(&engine, partition, &[value]).await;
+    }
+    drop(engine);
+    let (log, _) =
+        files(directory.path()).into_iter().find(|(path, _)| path.to_string_lossy().ends_with(".seg")).unwrap();
+    let blocks = fs::read(&log).unwrap();
+    let starts: Vec<_> =
+        blocks.windows(4).enumerate().filter(|(_, bytes)| bytes == b"TGBK").map(|(at, _)| at).collect();
+    let file = fs::OpenOptions::new().write(true).open(&log).unwrap();
+    file.write_all_at(&[0; 48], starts[1] as u64).unwrap();
+    let opened = read_after_opening(directory.path(), partition).await;
+    assert!(matches!(opened, Err(Error::Corrupt { .. })), "{opened:?}");
+}

@@ -221,9 +221,16 @@ impl Recovery {
         {
             return Err(last.segment.corrupt(last.end, "a block does not check, and a later segment follows it"));
         }
-        let scanned = self.scan(&segment, size)?;
+        let mut scanned = self.scan(&segment, size)?;
+        // Zeros where a block would begin are the end of the log only if nothing lies behind them.
+        scanned.torn = scanned.torn || segment.written_end(scanned.end, size)? > scanned.end;
         if scanned.torn {
             self.check_torn(&segment, scanned.end, size)?;
+        }
+        let next = self.chain.map_or(0, |chain| chain.sequence);
+        if scanned.end > SEGMENT_HEADER_BYTES && next < self.replay_from {
+            let reason = format!("the log ends before block {}, up to which it was durable", self.replay_from);
+            return Err(segment.corrupt(scanned.end, &reason));
         }
         self.open.push(scanned);
         Ok(())
