@@ -96,6 +96,10 @@ impl Draft {
             self.push(property::DELIVER_AT, at_ms.to_string());
         }
         let deliver_at_ms = deliver_at(&self.headers);
+        if self.types.is_empty() {
+            // A header that only happens to have the name of ours goes first, where it cannot be taken for a list of types.
+            self.headers.sort_by_key(|header| header.name != property::HEADER_TYPES);
+        }
         self.headers.extend(write_header_types(&self.types));
         let timestamp_ms = self.timestamp_ms.unwrap_or(now_ms);
         (Record { offset: 0, timestamp_ms, key: self.key, value: self.value, headers: self.headers }, deliver_at_ms)
