@@ -143,7 +143,7 @@ impl Shard {
     fn load_span(&self, segment: Option<&Segment>, span: &[IndexEntry], batches: &mut Vec<Bytes>) -> Result<()> {
         let (Some(segment), Some(first), Some(last)) = (segment, span.first(), span.last()) else { return Ok(()) };
         let length = usize::try_from(last.position + u64::from(last.length) - first.position).unwrap_or(0);
-        let bytes = segment.read(first.position, length)?;
+        let bytes = self.read_buffers.read(segment, first.position, length)?;
         Counters::add(&self.counters.read_bytes, length as u64);
         let mut run: Option<(usize, usize)> = None;
         for entry in span {

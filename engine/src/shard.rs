@@ -13,7 +13,8 @@ use crate::consume::Decoded;
 use crate::counters::Counters;
 use crate::group::DeadLetter;
 use crate::log::{
-    Entry, IndexEntry, Segment, SegmentId, SegmentKind, StoredManifest, TailCache, Writer, add_index_entries,
+    Entry, IndexEntry, ReadBuffers, Segment, SegmentId, SegmentKind, StoredManifest, TailCache, Writer,
+    add_index_entries,
 };
 use crate::producer::Judgement;
 use crate::read::IndexCache;
@@ -50,6 +51,7 @@ pub(crate) struct Shard {
     pub skipped: HashSet<(SegmentId, u64)>,
     pub counters: Counters,
     pub index_cache: IndexCache,
+    pub read_buffers: ReadBuffers,
     budget: Arc<Semaphore>,
 }
 
@@ -135,6 +137,7 @@ impl Shard {
             tokens,
             skipped,
             counters: Counters::default(),
+            read_buffers: ReadBuffers::default(),
             index_cache: IndexCache::new(config_index),
             budget,
         }

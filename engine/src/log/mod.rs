@@ -1,6 +1,7 @@
 //! The commit log: one sequence of blocks in segment files, group commit, index, snapshots, recovery, reclaim.
 
 mod block;
+mod buffers;
 mod index;
 mod manifest;
 mod recovery;
@@ -10,6 +11,7 @@ mod tail;
 mod writer;
 
 pub(crate) use block::Entry;
+pub(crate) use buffers::ReadBuffers;
 pub(crate) use index::{Chunk, Entries, IndexEntry, add_index_entries, decode_chunk};
 pub(crate) use manifest::{Skipped, StoredManifest, seal_object};
 pub(crate) use recovery::{SNAPSHOT_MAGIC, rebuild_footer, recover};

@@ -103,11 +103,16 @@ impl Segment {
     /// Reads exactly `length` bytes.
     pub(crate) fn read(&self, position: u64, length: usize) -> Result<Bytes> {
         let mut buffer = BytesMut::zeroed(length);
-        self.file.read_at(position, &mut buffer).map_err(|error| match error.kind() {
+        self.fill(position, &mut buffer)?;
+        Ok(buffer.freeze())
+    }
+
+    /// Fills a buffer.
+    pub(crate) fn fill(&self, position: u64, buffer: &mut [u8]) -> Result<()> {
+        self.file.read_at(position, buffer).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => self.corrupt(position, "the file ends too early"),
             _ => Error::io(format!("reading {} at {position}", self.name), &error),
-        })?;
-        Ok(buffer.freeze())
+        })
     }
 
     /// The footer, if the segment was sealed. A segment that was not ends in no trailer.
