@@ -82,7 +82,7 @@ pub struct Serve {
     /// Address of the gRPC listener: only off, this version has none
     #[arg(long, value_name = "ADDR")]
     grpc: Option<String>,
-    /// Address of the AMQP listener: only off, this version has none
+    /// Address of the AMQP listener, or off [default: 127.0.0.1:5672]
     #[arg(long, value_name = "ADDR")]
     amqp: Option<String>,
     /// Address of the Kafka listener, or off [default: 127.0.0.1:9092]

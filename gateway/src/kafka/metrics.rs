@@ -1,33 +1,11 @@
 //! What the listener counts: plain atomics, read by the admin listener.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use kafka_protocol::messages::ApiKey;
+
+use crate::counter::Counter;
 
 /// One more than the largest API key counted by itself.
 const KEYS: usize = 128;
-
-/// A number that only grows (or, for a gauge, that many things at the moment).
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds.
-    pub(super) fn add(&self, count: usize) {
-        self.0.fetch_add(count as u64, Ordering::Relaxed);
-    }
-
-    /// Takes away; for a gauge.
-    pub(super) fn sub(&self, count: usize) {
-        self.0.fetch_sub(count as u64, Ordering::Relaxed);
-    }
-
-    /// The value now.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// The listener's counters.
 #[derive(Debug)]

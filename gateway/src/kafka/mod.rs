@@ -49,7 +49,7 @@ use tidegate_engine::GroupName;
 use tokio::net::TcpListener;
 
 pub use config::Config;
-pub use metrics::{Counter, Metrics};
+pub use metrics::Metrics;
 
 use crate::broker::Broker;
 use crate::listener::{self, Drain};

@@ -1,7 +1,8 @@
 //! What the listeners count, as metrics.
 
 use crate::admin::{Family, Labels, Number};
-use crate::{http, kafka};
+use crate::counter::Counter;
+use crate::{amqp, http, kafka};
 
 /// The members of consumer groups, under the name that kafka_exporter made known.
 pub fn members(listener: &kafka::Listener) -> Family {
@@ -15,7 +16,7 @@ pub fn members(listener: &kafka::Listener) -> Family {
 /// The Kafka listener's.
 pub fn kafka(metrics: &kafka::Metrics) -> Vec<Family> {
     let requests = metrics.requests().map(|(api, count)| (vec![("api", api)] as Labels, count.number()));
-    let counter = |name, help, counter: &kafka::Counter| Family::counter(name, help, counter.get());
+    let counter = |name, help, counter: &Counter| Family::counter(name, help, counter.get());
     vec![
         Family::gauge("tidegate_kafka_connections", "Connections open", metrics.connections.get()),
         counter("tidegate_kafka_connections_accepted", "Connections accepted", &metrics.connections_accepted),
@@ -61,5 +62,37 @@ pub fn http(metrics: &http::Metrics) -> Vec<Family> {
         Family::counter("tidegate_http_sent_messages", "Messages given out", sent),
         Family::counter("tidegate_http_sent_bytes", "Bytes of keys, values and headers given out", sent_bytes),
         Family::counters("tidegate_http_requests", "Requests by route and class of status", requests.collect()),
+    ]
+}
+
+/// The AMQP listener's.
+pub fn amqp(metrics: &amqp::Metrics) -> Vec<Family> {
+    let gauge = |name, help, counter: &Counter| Family::gauge(name, help, counter.get());
+    let counter = |name, help, counter: &Counter| Family::counter(name, help, counter.get());
+    vec![
+        gauge("tidegate_amqp_connections", "Connections open", &metrics.connections),
+        counter("tidegate_amqp_connections_accepted", "Connections accepted", &metrics.connections_accepted),
+        counter(
+            "tidegate_amqp_connections_refused",
+            "Connections closed because of what the client sent or did not send",
+            &metrics.connections_refused,
+        ),
+        gauge("tidegate_amqp_channels", "Channels open", &metrics.channels),
+        counter(
+            "tidegate_amqp_channels_refused",
+            "Channels closed because of what the client asked for",
+            &metrics.channels_refused,
+        ),
+        gauge("tidegate_amqp_consumers", "Consumers", &metrics.consumers),
+        counter("tidegate_amqp_received_bytes", "Bytes received", &metrics.bytes_in),
+        counter("tidegate_amqp_sent_bytes", "Bytes sent", &metrics.bytes_out),
+        counter("tidegate_amqp_published_messages", "Messages published", &metrics.published),
+        counter("tidegate_amqp_unroutable_messages", "Messages that no queue took", &metrics.unroutable),
+        counter("tidegate_amqp_confirmed_messages", "Messages confirmed to their publishers", &metrics.confirmed),
+        counter("tidegate_amqp_refused_messages", "Messages refused to their publishers", &metrics.refused),
+        counter("tidegate_amqp_delivered_messages", "Messages delivered", &metrics.delivered),
+        counter("tidegate_amqp_redelivered_messages", "Messages delivered again", &metrics.redelivered),
+        counter("tidegate_amqp_acknowledged_messages", "Messages acknowledged", &metrics.acknowledged),
+        gauge("tidegate_amqp_blocked_connections", "Connections waiting for disk space", &metrics.blocked),
     ]
 }

@@ -23,7 +23,7 @@ use crate::broker::{self, Broker};
 use crate::config::{Config, Listen};
 use crate::identity::Identity;
 use crate::listener::Drain;
-use crate::{http, kafka};
+use crate::{amqp, http, kafka};
 
 /// The admin listener has only short answers to finish.
 const ADMIN_DEADLINE: Duration = Duration::from_secs(1);
@@ -44,6 +44,8 @@ pub struct Addresses {
     pub http: Option<SocketAddr>,
     /// Kafka.
     pub kafka: Option<SocketAddr>,
+    /// AMQP 0-9-1.
+    pub amqp: Option<SocketAddr>,
     /// Administration.
     pub admin: Option<SocketAddr>,
 }
@@ -52,7 +54,7 @@ impl fmt::Display for Addresses {
     /// One line for programs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("READY")?;
-        for (name, address) in [("http", self.http), ("kafka", self.kafka), ("admin", self.admin)] {
+        for (name, address) in [("http", self.http), ("kafka", self.kafka), ("amqp", self.amqp), ("admin", self.admin)] {
             if let Some(address) = address {
                 write!(f, " {name}={address}")?;
             }
@@ -65,6 +67,7 @@ impl fmt::Display for Addresses {
 struct Sockets {
     http: Option<TcpListener>,
     kafka: Option<TcpListener>,
+    amqp: Option<TcpListener>,
     admin: Option<TcpListener>,
 }
 
@@ -84,12 +87,13 @@ impl Server {
             admin.spawn(admin::serve(socket, Arc::clone(&gateway), admin.clone()));
         }
         let (engine, identity) = open(&config).await?;
-        let broker = Broker::new(engine.clone(), broker_settings(&config));
+        let broker = Broker::open(engine.clone(), broker_settings(&config))?;
         let listeners = serve_clients(&config, sockets, &broker, identity, &clients);
         gateway.set_ready(Running { broker, listeners });
         tracing::info!(
             http = addresses.http.map(tracing::field::display),
             kafka = addresses.kafka.map(tracing::field::display),
+            amqp = addresses.amqp.map(tracing::field::display),
             admin = addresses.admin.map(tracing::field::display),
             took_ms = started.elapsed().as_millis() as u64,
             "ready"
@@ -145,6 +149,7 @@ fn broker_settings(config: &Config) -> broker::Settings {
         topic: config.defaults.topic.config(),
         partitions: config.defaults.topic.partitions,
         auto_create_topics: config.auto_create_topics,
+        max_queue_message_bytes: config.defaults.queue.max_message_bytes,
     }
 }
 
@@ -182,6 +187,13 @@ fn serve_clients(config: &Config, sockets: Sockets, broker: &Broker, identity: I
         gather.push(Box::new(move || counters::kafka(&metrics)));
         gather.push(Box::new(move || vec![counters::members(&listener)]));
     }
+    if let Some(socket) = sockets.amqp {
+        let settings = Arc::new(config.listeners.amqp.settings.clone());
+        let metrics = Arc::new(amqp::Metrics::default());
+        let listener = Arc::new(amqp::Listener::new(broker.clone(), settings, Arc::clone(&metrics)));
+        drain.spawn(listener.serve(socket, drain.clone()));
+        gather.push(Box::new(move || counters::amqp(&metrics)));
+    }
     if let Some(socket) = sockets.http {
         let settings = Arc::new(config.listeners.http.settings.clone());
         let listener = http::Http::new(broker.clone(), settings, identity.ack_key, drain.clone());
@@ -198,14 +210,21 @@ impl Sockets {
         Ok(Self {
             http: bind("http", listeners.http.listen).await?,
             kafka: bind("kafka", listeners.kafka.listen).await?,
+            amqp: bind("amqp", listeners.amqp.listen).await?,
             admin: bind("admin", listeners.admin.listen).await?,
         })
     }
 
     fn addresses(&self) -> Result<Addresses, Error> {
         let address = |socket: &Option<TcpListener>| socket.as_ref().map(TcpListener::local_addr).transpose();
-        let addresses =
-            || Ok(Addresses { http: address(&self.http)?, kafka: address(&self.kafka)?, admin: address(&self.admin)? });
+        let addresses = || {
+            Ok(Addresses {
+                http: address(&self.http)?,
+                kafka: address(&self.kafka)?,
+                amqp: address(&self.amqp)?,
+                admin: address(&self.admin)?,
+            })
+        };
         addresses().map_err(|error: std::io::Error| Error::Internal(error.to_string()))
     }
 }

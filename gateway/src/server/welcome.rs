@@ -7,11 +7,12 @@ use super::Addresses;
 
 /// For a terminal.
 pub fn welcome(addresses: &Addresses, data_dir: &Path) -> String {
-    let Addresses { http, kafka, admin } = *addresses;
+    let Addresses { http, kafka, amqp, admin } = *addresses;
     let mut text = format!("Tidegate {} is ready, its data in {}\n\n", env!("CARGO_PKG_VERSION"), data_dir.display());
     let lines = [
         http.map(|address| format!("  HTTP    http://{address}")),
         kafka.map(|address| format!("  Kafka   {address}")),
+        amqp.map(|address| format!("  AMQP    amqp://guest:guest@{address}")),
         admin.map(|address| format!("  admin   http://{address}/metrics")),
     ];
     lines.into_iter().flatten().for_each(|line| text.push_str(&(line + "\n")));
