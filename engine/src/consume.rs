@@ -217,7 +217,7 @@ impl Shard {
                 at = record.offset + 1;
                 let grant = Grant { consumer: gathered.request.consumer, token: self.next_token(), deadline };
                 match group.lease(&offer(partition, record), &grant, now_ms) {
-                    Outcome::Leased { attempt } => {
+                    Outcome::Leased { attempt, redelivered } => {
                         let lease = LeaseId { partition, offset: record.offset, token: grant.token };
                         gathered.bytes += record.size();
                         gathered.deliveries.push(Delivery {
@@ -226,6 +226,7 @@ impl Shard {
                             partition_index,
                             record: record.clone(),
                             attempt,
+                            redelivered,
                             deadline_ms,
                         });
                     }

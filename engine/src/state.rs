@@ -291,6 +291,20 @@ impl State {
         lowest
     }
 
+    /// After a restart: what groups have not acknowledged may have been handed out before it.
+    pub(crate) fn doubt_deliveries(&mut self) {
+        let mut groups = std::mem::take(&mut self.groups);
+        for group in groups.values_mut() {
+            for id in self.group_partitions(group).into_iter().chain(group.partitions().collect::<Vec<_>>()) {
+                if let Some(end) = self.partition(id).ok().map(|partition| partition.next_offset).filter(|end| *end > 0)
+                {
+                    group.doubt_deliveries(id, end);
+                }
+            }
+        }
+        self.groups = groups;
+    }
+
     /// Wakes those who wait for a group's records.
     pub(crate) fn wake_group(&mut self, name: &GroupName) {
         for waiter in self.group_waiters.get_mut(name).into_iter().flat_map(|waiters| waiters.drain(..)) {

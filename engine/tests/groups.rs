@@ -38,6 +38,10 @@ fn offsets(deliveries: &[Delivery]) -> Vec<u64> {
     deliveries.iter().map(|delivery| delivery.record.offset).collect()
 }
 
+fn redelivered(deliveries: &[Delivery]) -> Vec<u64> {
+    offsets(&deliveries.iter().filter(|delivery| delivery.redelivered).cloned().collect::<Vec<_>>())
+}
+
 async fn acknowledge(engine: &Engine, name: &GroupName, deliveries: &[Delivery]) {
     let settlements = deliveries.iter().map(|delivery| Settlement::Acknowledge(delivery.lease)).collect();
     let (results, commit) = engine.settle(name, settlements).unwrap();
@@ -75,8 +79,44 @@ async fn released_and_dropped_leases_come_back_in_order_uncounted() {
     drop(engine.settle(&workers, vec![Settlement::Release(deliveries[1].lease)]).unwrap());
     engine.release_consumer(&workers, consumer).unwrap();
     let again = lease(&engine, &workers, 10).await;
-    assert_eq!(offsets(&again), [0, 1, 2, 3, 4]);
+    assert_eq!(offsets(&again), [0, 1, 2, 3, 4], "what was given back comes before what nobody has looked at");
     assert!(again.iter().all(|delivery| delivery.attempt == 1));
+    assert_eq!(redelivered(&again), [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn what_may_have_been_handed_out_before_a_restart_is_called_redelivered() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    let partition = with_records(&engine, 4).await;
+    let workers = create(&engine, GroupConfig::default()).await;
+    let deliveries = lease(&engine, &workers, 2).await;
+    assert_eq!(redelivered(&deliveries), []);
+    acknowledge(&engine, &workers, &deliveries[..1]).await;
+    drop(engine);
+    let engine = open_manual(directory.path());
+    append(&engine, partition, &["new"]).await;
+    let deliveries = lease(&engine, &workers, 9).await;
+    assert_eq!(offsets(&deliveries), [1, 2, 3, 4]);
+    assert_eq!(redelivered(&deliveries), [1, 2, 3]);
+    drop(engine.seek(&workers, &[(partition, 1)]).unwrap());
+    assert_eq!(redelivered(&lease(&engine, &workers, 9).await), [], "a seek begins anew");
+}
+
+#[tokio::test]
+async fn the_start_of_a_group_may_be_lost_but_not_the_doubt() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    let partition = with_records(&engine, 2).await;
+    let workers = create(&engine, GroupConfig::default()).await;
+    assert_eq!(redelivered(&lease(&engine, &workers, 1).await), []);
+    // Nothing is written after the lease: where the group began is forgotten with it.
+    drop(engine);
+    let engine = open_manual(directory.path());
+    assert!(engine.committed(&workers).unwrap().is_empty());
+    append(&engine, partition, &["new"]).await;
+    let deliveries = lease(&engine, &workers, 9).await;
+    assert_eq!((offsets(&deliveries), redelivered(&deliveries)), (vec![0, 1, 2], vec![0, 1]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -164,8 +164,11 @@ pub struct Delivery {
     pub partition_index: u32,
     /// The record, its offset included.
     pub record: Record,
-    /// 1 for the first delivery.
+    /// 1 more than the attempts that failed.
     pub attempt: u32,
+    /// Some consumer of the group had this record before: it failed, was given back, or may have been handed out before a
+    /// restart, which is not written down (so after one, whatever was not acknowledged counts). Nothing is known of before a seek.
+    pub redelivered: bool,
     /// When the lease expires, wall-clock ms since the Unix epoch.
     pub deadline_ms: i64,
 }

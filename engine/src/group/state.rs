@@ -36,7 +36,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::lease::{Lease, Leases};
-use super::progress::{Progress, Turn};
+use super::progress::{History, Progress, Turn};
 use super::record::{Acknowledged, Failed, GroupRecord, GroupSnapshot, runs};
 use super::{Committed, ConsumerId, GroupConfig, GroupInfo, LeaseId, Mode, OffsetCommit, Settlement};
 use crate::{Error, GroupName, PartitionId, Result};
@@ -90,7 +90,7 @@ pub(crate) struct Grant {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
     /// It is the consumer's now. `attempt` is 1 for the first delivery.
-    Leased { attempt: u32 },
+    Leased { attempt: u32, redelivered: bool },
     /// Not this one: it is done, leased, waits, or was given up.
     Skip,
     /// It is to be copied to the dead-letter topic instead.
@@ -141,6 +141,9 @@ pub(crate) struct Group {
     config: GroupConfig,
     progress: BTreeMap<PartitionId, Progress>,
     // volatile
+    /// Up to where records may have been handed out before a restart, for partitions that are to be started yet: the record
+    /// that says where the group began may have been lost.
+    doubtful: BTreeMap<PartitionId, u64>,
     leases: Leases,
     /// Sum of [`Progress::waiting`].
     waiting: usize,
@@ -156,6 +159,7 @@ impl Group {
             name,
             config,
             progress: BTreeMap::new(),
+            doubtful: BTreeMap::new(),
             leases: Leases::default(),
             waiting: 0,
             assigned: false,
@@ -175,9 +179,15 @@ impl Group {
     /// Replaces the settings. Another mode takes back every lease, because what was handed out was not in the new order.
     pub(crate) fn set_config(&mut self, config: GroupConfig) {
         if config.mode != self.config.mode {
-            let Self { name, progress, assigned, .. } = self;
-            let progress = std::mem::take(progress).into_iter().map(|(id, p)| Progress::restore(p.snapshot(id)));
-            *self = Self { progress: progress.collect(), assigned: *assigned, ..Self::new(name.clone(), config) };
+            let Self { name, progress, doubtful, assigned, .. } = self;
+            let afresh = |(id, progress): (PartitionId, Progress)| {
+                let (id, mut fresh) = Progress::restore(progress.snapshot(id));
+                fresh.doubt_below(progress.cursor().max(progress.doubtful_below()));
+                (id, fresh)
+            };
+            let progress = std::mem::take(progress).into_iter().map(afresh).collect();
+            let doubtful = std::mem::take(doubtful);
+            *self = Self { progress, doubtful, assigned: *assigned, ..Self::new(name.clone(), config) };
         } else {
             self.config = config;
         }
@@ -284,6 +294,7 @@ impl Group {
     /// The partitions are no more. Whoever deletes a topic calls this when that is applied, so it needs no record.
     pub(crate) fn forget_partitions(&mut self, partitions: &[PartitionId]) {
         for partition in partitions {
+            self.doubtful.remove(partition);
             self.change(*partition, |progress| progress.reset());
             self.progress.remove(partition);
             self.leases.remove_range(*partition, 0, u64::MAX);
@@ -354,32 +365,30 @@ impl Group {
         }
         let may_wait = self.may_wait();
         let key = offer.key.filter(|_| self.config.mode == Mode::OrderedByKey);
-        let turn = self.change(offer.partition, |progress| {
-            (progress.take(offer.offset, key, now_ms, may_wait), progress.attempts(offer.offset))
-        });
+        let turn = self.change(offer.partition, |progress| progress.take(offer.offset, key, now_ms, may_wait));
         match turn {
-            None | Some((Turn::Ahead, _)) => Outcome::Moved,
-            Some((Turn::Taken, _)) => Outcome::Skip,
-            Some((Turn::Full, _)) => Outcome::Full,
-            Some((Turn::Free, failures)) => self.hand_out(offer, grant, failures, now_ms),
+            None | Some(Turn::Ahead) => Outcome::Moved,
+            Some(Turn::Taken) => Outcome::Skip,
+            Some(Turn::Full) => Outcome::Full,
+            Some(Turn::Free(history)) => self.hand_out(offer, grant, history, now_ms),
         }
     }
 
-    fn hand_out(&mut self, offer: &Offer, grant: &Grant, failures: u32, now_ms: i64) -> Outcome {
+    fn hand_out(&mut self, offer: &Offer, grant: &Grant, history: History, now_ms: i64) -> Outcome {
         let Offer { partition, offset, .. } = *offer;
         let Grant { consumer, token, deadline } = *grant;
         let dead = offer.expires_at_ms.is_some_and(|expires_at| expires_at <= now_ms);
         if dead && self.config.dead_letter.is_none() {
-            self.change(partition, |progress| progress.give_back(offset));
+            self.change(partition, |progress| progress.give_back(offset, history.redelivered));
             self.skipped.push(Acknowledged { partition, from: offset, to: offset + 1 });
             return Outcome::Skip;
         }
         self.leases.insert(partition, offset, Lease { token, consumer, deadline, settled: dead });
         if !dead {
-            return Outcome::Leased { attempt: failures.saturating_add(1) };
+            return Outcome::Leased { attempt: history.failures.saturating_add(1), redelivered: history.redelivered };
         }
         let lease = LeaseId { partition, offset, token };
-        Outcome::Dead(DeadLetter { lease, death: Death::Expired, attempts: failures, reason: None })
+        Outcome::Dead(DeadLetter { lease, death: Death::Expired, attempts: history.failures, reason: None })
     }
 
     /// There are no records at `from..to`, and there never will be again. They count as done.
@@ -447,7 +456,7 @@ impl Group {
             }
             Settlement::Release(_) => {
                 self.leases.remove(id.partition, id.offset);
-                self.change(id.partition, |progress| progress.give_back(id.offset));
+                self.change(id.partition, |progress| progress.give_back(id.offset, true));
             }
             Settlement::Extend(_, time) => {
                 self.leases.extend(id, now.saturating_add(*time));
@@ -474,7 +483,7 @@ impl Group {
     pub(crate) fn release_consumer(&mut self, consumer: ConsumerId) -> usize {
         let released = self.leases.release(consumer);
         for (partition, offset) in &released {
-            self.change(*partition, |progress| progress.give_back(*offset));
+            self.change(*partition, |progress| progress.give_back(*offset, true));
         }
         released.len()
     }
@@ -537,7 +546,10 @@ impl Group {
     pub(crate) fn apply(&mut self, record: &GroupRecord) {
         match record {
             GroupRecord::Started { partition, offset } => {
-                self.progress.entry(*partition).or_insert_with(|| Progress::at(*offset, -1, String::new()));
+                let doubtful_below = self.doubtful.remove(partition).unwrap_or(0);
+                let progress =
+                    self.progress.entry(*partition).or_insert_with(|| Progress::at(*offset, -1, String::new()));
+                progress.doubt_below(doubtful_below);
             }
             GroupRecord::Committed(offsets) => offsets.iter().for_each(|offset| self.set_position(offset.clone())),
             GroupRecord::Sought(positions) => {
@@ -565,6 +577,15 @@ impl Group {
     fn acknowledge(&mut self, run: &Acknowledged) {
         self.leases.remove_range(run.partition, run.from, run.to);
         self.change(run.partition, |progress| progress.acknowledge(run.from..run.to));
+    }
+
+    /// The group was read back after a restart. Grants are not written down, so whatever the partition held up to `end` may
+    /// have been handed out before it.
+    pub(crate) fn doubt_deliveries(&mut self, partition: PartitionId, end: u64) {
+        match self.progress.get_mut(&partition) {
+            Some(progress) => progress.doubt_below(end),
+            None => drop(self.doubtful.insert(partition, end)),
+        }
     }
 
     pub(crate) fn snapshot(&self) -> GroupSnapshot {

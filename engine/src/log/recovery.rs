@@ -488,6 +488,7 @@ impl Recovery {
         for (_, partition) in self.state.partitions_mut() {
             partition.high_watermark = partition.next_offset;
         }
+        self.state.doubt_deliveries();
     }
 }
 

@@ -38,6 +38,14 @@ fn offer(group: &mut Group, offset: u64, key: Option<u64>, consumer: ConsumerId,
     group.lease(&offer, &grant, 0)
 }
 
+/// Handed out for the first time.
+const FIRST: Outcome = Outcome::Leased { attempt: 1, redelivered: false };
+
+/// Handed out again.
+fn again(attempt: u32) -> Outcome {
+    Outcome::Leased { attempt, redelivered: true }
+}
+
 fn id(offset: u64, deadline: u64) -> LeaseId {
     LeaseId { partition: P, offset, token: offset + 100 * deadline }
 }

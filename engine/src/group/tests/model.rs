@@ -96,6 +96,9 @@ struct Stored {
     exists: bool,
     owed: Owed,
     attempts: u32,
+    handed_out: bool,
+    /// It was there when the group last lost its memory.
+    doubtful: bool,
 }
 
 #[derive(Debug, Default)]
@@ -244,9 +247,12 @@ impl World {
         let stored = self.stored(&id);
         let expired = stored.expires_at_ms.is_some_and(|at| at <= now_ms);
         match &outcome {
-            Outcome::Leased { attempt } => {
+            Outcome::Leased { attempt, redelivered } => {
                 assert!(matches!(stored.owed, Owed::Delivery { due_ms } if due_ms <= now_ms), "{id:?} is {stored:?}");
                 assert_eq!(*attempt, stored.attempts + 1);
+                assert!(*redelivered || !stored.handed_out, "{id:?} was handed out before");
+                assert!(!*redelivered || stored.handed_out || stored.doubtful, "{id:?} was never handed out");
+                stored.handed_out = true;
                 assert!(!expired, "its time to live is over");
                 assert!(!(ordered && offer.key.is_some() && busy), "{id:?} is out of order");
                 stored.owed = Owed::Leased { token: grant.token, consumer, deadline: grant.deadline };
@@ -391,6 +397,8 @@ impl World {
         for (offset, stored) in (0..).zip(&mut self.log(partition).records) {
             stored.owed = if offset < to { Owed::Nothing } else { Owed::Delivery { due_ms: 0 } };
             stored.attempts = 0;
+            stored.handed_out = false;
+            stored.doubtful = false;
         }
         assert_eq!(self.group.lowest_unacknowledged(partition), to);
     }
@@ -410,6 +418,9 @@ impl World {
         }
         assert_eq!(replayed.snapshot(), self.group.snapshot());
         self.group = if from_snapshot { Group::restore(self.group.snapshot()) } else { replayed };
+        for bounds in self.bounds() {
+            self.group.doubt_deliveries(bounds.partition, bounds.high_watermark);
+        }
         self.forget_leases();
         self.dying.clear();
     }
@@ -417,6 +428,7 @@ impl World {
     fn forget_leases(&mut self) {
         for log in self.logs.values_mut() {
             for (_, stored) in log.kept() {
+                stored.doubtful = true;
                 if matches!(stored.owed, Owed::Leased { .. } | Owed::Dying { .. }) {
                     // A record that failed before it was leased again is past its due time.
                     stored.owed = Owed::Delivery { due_ms: 0 };
@@ -451,7 +463,8 @@ impl World {
                 let key = (*key > 0).then_some(u64::from(*key));
                 let expires_at_ms = (!lives).then_some(self.now_ms() + 4_000);
                 let owed = Owed::Delivery { due_ms: 0 };
-                let stored = Stored { key, expires_at_ms, exists: true, owed, attempts: 0 };
+                let stored =
+                    Stored { key, expires_at_ms, exists: true, owed, attempts: 0, handed_out: false, doubtful: false };
                 self.log(PARTITIONS[*partition]).records.push(stored);
             }
             Op::Lease { consumer, most, deadline } => self.lease(ConsumerId(*consumer), *most, *deadline),
