@@ -48,7 +48,13 @@ async fn once(engine: &Engine) -> Appended {
 }
 
 async fn lease(engine: &Engine, max_messages: usize) -> Vec<tidegate_engine::group::Delivery> {
-    let request = LeaseRequest { consumer: engine.new_consumer(), max_messages, max_bytes: 1 << 20, deadline: None };
+    let request = LeaseRequest {
+        consumer: engine.new_consumer(),
+        max_messages,
+        max_bytes: 1 << 20,
+        deadline: None,
+        acknowledge: false,
+    };
     engine.lease(&group("shared"), request).await.unwrap()
 }
 

@@ -30,7 +30,13 @@ async fn create(engine: &Engine, config: GroupConfig) -> GroupName {
 }
 
 async fn lease(engine: &Engine, name: &GroupName, max_messages: usize) -> Vec<Delivery> {
-    let request = LeaseRequest { consumer: engine.new_consumer(), max_messages, max_bytes: 1 << 20, deadline: None };
+    let request = LeaseRequest {
+        consumer: engine.new_consumer(),
+        max_messages,
+        max_bytes: 1 << 20,
+        deadline: None,
+        acknowledge: false,
+    };
     engine.lease(name, request).await.unwrap()
 }
 
@@ -74,7 +80,7 @@ async fn released_and_dropped_leases_come_back_in_order_uncounted() {
     with_records(&engine, 5).await;
     let workers = create(&engine, GroupConfig::default()).await;
     let consumer = engine.new_consumer();
-    let request = LeaseRequest { consumer, max_messages: 3, max_bytes: 1 << 20, deadline: None };
+    let request = LeaseRequest { consumer, max_messages: 3, max_bytes: 1 << 20, deadline: None, acknowledge: false };
     let deliveries = engine.lease(&workers, request).await.unwrap();
     drop(engine.settle(&workers, vec![Settlement::Release(deliveries[1].lease)]).unwrap());
     engine.release_consumer(&workers, consumer).unwrap();
@@ -212,7 +218,13 @@ async fn assigned_and_shared_members_exclude_each_other_and_progress_carries_ove
     let commit = OffsetCommit { partition, offset: 2, leader_epoch: -1, metadata: "note".to_owned() };
     engine.set_assigned(&workers, true).unwrap();
     drop(engine.commit_offsets(&workers, vec![commit.clone()]).unwrap());
-    let request = LeaseRequest { consumer: engine.new_consumer(), max_messages: 9, max_bytes: 1 << 20, deadline: None };
+    let request = LeaseRequest {
+        consumer: engine.new_consumer(),
+        max_messages: 9,
+        max_bytes: 1 << 20,
+        deadline: None,
+        acknowledge: false,
+    };
     assert!(matches!(engine.lease(&workers, request).await, Err(Error::GroupMode { mode: "assigned", .. })));
     engine.set_assigned(&workers, false).unwrap();
     let deliveries = lease(&engine, &workers, 3).await;
@@ -276,4 +288,30 @@ async fn batches_of_many_records_are_leased_one_by_one() {
         seen.extend(offsets(&deliveries));
     }
     assert_eq!(seen, (0..12).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_as_it_is_handed_out_needs_no_settlement() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    with_records(&engine, 6).await;
+    let workers = create(&engine, GroupConfig { max_in_flight: 1, ..GroupConfig::default() }).await;
+    let leased = lease(&engine, &workers, 9).await;
+    assert_eq!(offsets(&leased), [0]);
+    let request = |max_messages| {
+        let consumer = tidegate_engine::group::ConsumerId(77);
+        LeaseRequest { consumer, max_messages, max_bytes: 1 << 20, deadline: None, acknowledge: true }
+    };
+    let taken = engine.lease(&workers, request(3)).await.unwrap();
+    assert_eq!(offsets(&taken), [1, 2, 3], "however many leases others hold");
+    assert_eq!(engine.usage().leases, 1);
+    assert_eq!(engine.lag(&workers).unwrap()[0].messages, 3);
+    let (results, _commit) = engine.settle(&workers, vec![Settlement::Release(taken[0].lease)]).unwrap();
+    assert_eq!(results, [Err(Error::LeaseGone)]);
+    settle(&engine).await;
+    drop(engine);
+    let engine = open_manual(directory.path());
+    let taken = engine.lease(&workers, request(9)).await.unwrap();
+    assert_eq!((offsets(&taken), redelivered(&taken)), (vec![0, 4, 5], vec![0, 4, 5]));
+    assert_eq!(engine.lag(&workers).unwrap()[0].messages, 0);
 }

@@ -152,8 +152,9 @@ impl Progress {
         self.cursor
     }
 
-    /// Whether a record may be handed out. If it is free it must be now, or be put back with [`Progress::give_back`].
-    pub(crate) fn take(&mut self, offset: u64, key: Option<u64>, now_ms: i64, may_wait: bool) -> Turn {
+    /// Whether a record may be handed out. If it is free it must be now, or be put back with [`Progress::give_back`]; where
+    /// it is not `kept` it must be acknowledged before anybody looks at the next walk's records.
+    pub(crate) fn take(&mut self, offset: u64, key: Option<u64>, now_ms: i64, may_wait: bool, kept: bool) -> Turn {
         if offset < self.cursor {
             let ready = if self.ready.is_empty() { None } else { self.ready.remove(&offset) };
             return ready.map_or(Turn::Taken, |handed_out| Turn::Free(self.history(offset, handed_out)));
@@ -168,7 +169,7 @@ impl Progress {
             return Turn::Full;
         }
         self.cursor += 1;
-        if let Some(key) = key {
+        if let Some(key) = key.filter(|_| waits || kept) {
             self.keys.push(key, offset);
         }
         if waits && !blocked {

@@ -17,7 +17,8 @@
 //!    [`Group::lease`]. Where offsets are missing, before a record, at the end of a batch, or because a batch is for readers
 //!    only, call [`Group::skip_gap`] for them first. On [`Outcome::Moved`] stop walking and ask [`Group::next`] again; on
 //!    [`Outcome::Full`] stop. Anything may have happened between the locks; `lease` notices.
-//! 3. still under that lock, write and apply [`Group::take_skipped`]. Nobody need wait for it to be durable.
+//! 3. still under that lock, write and apply [`Group::take_skipped`]. Nobody need wait for it to be durable. Where records are
+//!    acknowledged as they are handed out ([`Grant::acknowledge`]) it must be certain before the walk that it can be written.
 //!
 //! # Taking back
 //! [`Group::settle`] gives a result for each settlement, the records to write, and dead letters. [`Group::expire`], called when
@@ -84,6 +85,8 @@ pub(crate) struct Grant {
     pub token: u64,
     /// When the lease expires, monotonic.
     pub deadline: Duration,
+    /// Done as soon as it is handed out: there is no lease, and [`Group::take_skipped`] has what that comes to.
+    pub acknowledge: bool,
 }
 
 /// What became of a record offered.
@@ -200,6 +203,11 @@ impl Group {
             in_flight: self.leases.len(),
             delayed: self.progress.values().map(Progress::delayed).sum(),
         }
+    }
+
+    /// Records set aside: for their time, or behind another one of their key.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
     }
 
     /// Leases outstanding.
@@ -323,11 +331,13 @@ impl Group {
 
     /// Where a consumer goes on; fair between the partitions that have something.
     ///
+    /// With `acknowledge` nothing will be in flight, so it does not matter how much is.
+    ///
     /// # Errors
     /// [`Error::GroupMode`] while there are assigned members.
-    pub(crate) fn next(&mut self, partitions: &[Bounds], now_ms: i64) -> Result<Option<Next>> {
+    pub(crate) fn next(&mut self, partitions: &[Bounds], acknowledge: bool, now_ms: i64) -> Result<Option<Next>> {
         self.check_shared()?;
-        if self.leases.len() >= self.config.max_in_flight as usize {
+        if !acknowledge && self.is_full() {
             return Ok(None);
         }
         for step in 0..partitions.len() {
@@ -354,38 +364,48 @@ impl Group {
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.leases.len() >= self.config.max_in_flight as usize
+    }
+
     fn may_wait(&self) -> bool {
         self.waiting < MIN_LOOK_AHEAD.max(self.config.max_in_flight as usize)
     }
 
     /// Hands a record out if it may be.
     pub(crate) fn lease(&mut self, offer: &Offer, grant: &Grant, now_ms: i64) -> Outcome {
-        if self.leases.len() >= self.config.max_in_flight as usize {
+        let dead = offer.expires_at_ms.is_some_and(|expires_at| expires_at <= now_ms);
+        let leased = if dead { self.config.dead_letter.is_some() } else { !grant.acknowledge };
+        if leased && self.is_full() {
             return Outcome::Full;
         }
         let may_wait = self.may_wait();
         let key = offer.key.filter(|_| self.config.mode == Mode::OrderedByKey);
-        let turn = self.change(offer.partition, |progress| progress.take(offer.offset, key, now_ms, may_wait));
+        let turn =
+            self.change(offer.partition, |progress| progress.take(offer.offset, key, now_ms, may_wait, leased || dead));
         match turn {
             None | Some(Turn::Ahead) => Outcome::Moved,
             Some(Turn::Taken) => Outcome::Skip,
             Some(Turn::Full) => Outcome::Full,
-            Some(Turn::Free(history)) => self.hand_out(offer, grant, history, now_ms),
+            Some(Turn::Free(history)) => self.hand_out(offer, grant, history, dead, leased),
         }
     }
 
-    fn hand_out(&mut self, offer: &Offer, grant: &Grant, history: History, now_ms: i64) -> Outcome {
+    fn hand_out(&mut self, offer: &Offer, grant: &Grant, history: History, dead: bool, leased: bool) -> Outcome {
         let Offer { partition, offset, .. } = *offer;
-        let Grant { consumer, token, deadline } = *grant;
-        let dead = offer.expires_at_ms.is_some_and(|expires_at| expires_at <= now_ms);
-        if dead && self.config.dead_letter.is_none() {
-            self.change(partition, |progress| progress.give_back(offset, history.redelivered));
-            self.skipped.push(Acknowledged { partition, from: offset, to: offset + 1 });
-            return Outcome::Skip;
+        let Grant { consumer, token, deadline, .. } = *grant;
+        if leased {
+            self.leases.insert(partition, offset, Lease { token, consumer, deadline, settled: dead });
+        } else {
+            self.skip(partition, offset, offset + 1);
         }
-        self.leases.insert(partition, offset, Lease { token, consumer, deadline, settled: dead });
         if !dead {
             return Outcome::Leased { attempt: history.failures.saturating_add(1), redelivered: history.redelivered };
+        }
+        if !leased {
+            // Should that not be written down, it is found to be dead again.
+            self.change(partition, |progress| progress.give_back(offset, history.redelivered));
+            return Outcome::Skip;
         }
         let lease = LeaseId { partition, offset, token };
         Outcome::Dead(DeadLetter { lease, death: Death::Expired, attempts: history.failures, reason: None })
@@ -400,13 +420,21 @@ impl Group {
         let mut start = from;
         for leased in self.leases.within(partition, from, to).into_iter().chain([to]) {
             if start < leased {
-                self.skipped.push(Acknowledged { partition, from: start, to: leased });
+                self.skip(partition, start, leased);
             }
             start = leased + 1;
         }
     }
 
-    /// What was found not to exist, or to have lived too long, since last asked. To be written and applied.
+    fn skip(&mut self, partition: PartitionId, from: u64, to: u64) {
+        match self.skipped.last_mut() {
+            Some(last) if last.partition == partition && last.to == from => last.to = to,
+            _ => self.skipped.push(Acknowledged { partition, from, to }),
+        }
+    }
+
+    /// What was found not to exist, to have lived too long, or was acknowledged as it was handed out, since last asked. To be
+    /// written and applied.
     pub(crate) fn take_skipped(&mut self) -> Option<GroupRecord> {
         if self.skipped.is_empty() { None } else { Some(GroupRecord::Acknowledged(std::mem::take(&mut self.skipped))) }
     }

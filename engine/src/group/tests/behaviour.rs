@@ -5,11 +5,11 @@ use crate::Error;
 fn a_partition_is_started_once() {
     let mut group = group(GroupConfig::default());
     let other = Bounds { partition: PartitionId(9), log_start: 4, high_watermark: 9 };
-    assert_eq!(group.next(&[other], 0).unwrap(), Some(Next::Start(other.partition)));
+    assert_eq!(group.next(&[other], false, 0).unwrap(), Some(Next::Start(other.partition)));
     group.apply(&Group::start(other.partition, 6));
     group.apply(&Group::start(other.partition, 4));
     let read = Next::Read { partition: other.partition, offset: 6 };
-    assert_eq!(group.next(&[other], 0).unwrap(), Some(read));
+    assert_eq!(group.next(&[other], false, 0).unwrap(), Some(read));
     assert_eq!(group.unacknowledged(other.partition, 4, 9), 3);
     assert_eq!(group.unacknowledged(PartitionId(10), 4, 9), 5);
 }
@@ -18,7 +18,7 @@ fn a_partition_is_started_once() {
 fn partitions_take_turns() {
     let mut group = group(GroupConfig::default());
     let both = [P, Q].map(|partition| Bounds { partition, log_start: 0, high_watermark: 5 });
-    let turns: Vec<_> = (0..4).map(|_| group.next(&both, 0).unwrap().unwrap()).collect();
+    let turns: Vec<_> = (0..4).map(|_| group.next(&both, false, 0).unwrap().unwrap()).collect();
     assert_eq!(turns, [P, Q, P, Q].map(|partition| Next::Read { partition, offset: 0 }));
 }
 
@@ -204,7 +204,7 @@ fn rejected_for_good() {
 #[test]
 fn a_record_past_its_time_is_not_delivered() {
     let old = Offer { partition: P, offset: 0, key: None, expires_at_ms: Some(10) };
-    let grant = Grant { consumer: A, token: 1, deadline: seconds(30) };
+    let grant = Grant { consumer: A, token: 1, deadline: seconds(30), acknowledge: false };
     let mut with = group(GroupConfig { dead_letter: dead_letter_topic(), ..GroupConfig::default() });
     let Outcome::Dead(dead) = with.lease(&old, &grant, 10) else { panic!("it should be dead") };
     assert_eq!((dead.death, dead.attempts), (Death::Expired, 0));
@@ -327,7 +327,7 @@ fn the_log_start_takes_everything_below_with_it() {
     }
     settle(&mut group, &[reject(id(1, 30))]);
     let trimmed = [Bounds { partition: P, log_start: 2, high_watermark: 5 }];
-    assert_eq!(group.next(&trimmed, 0).unwrap(), Some(Next::Read { partition: P, offset: 2 }));
+    assert_eq!(group.next(&trimmed, false, 0).unwrap(), Some(Next::Read { partition: P, offset: 2 }));
     assert_eq!((group.in_flight(), group.info().delayed, group.lowest_unacknowledged(P)), (0, 0, 2));
     assert_eq!(settle(&mut group, &[Settlement::Acknowledge(id(0, 30))]), [Err(Error::LeaseGone)]);
     assert_eq!(offer(&mut group, 2, Some(1), A, 30), FIRST);
@@ -359,7 +359,7 @@ fn assigned_and_shared_exclude_each_other() {
     group.release_consumer(A);
     group.set_assigned(true).unwrap();
     assert_eq!(group.committed()[0].offset, 2);
-    assert!(group.next(&bounds(9), 0).is_err());
+    assert!(group.next(&bounds(9), false, 0).is_err());
     assert!(group.seek(&[(P, 0)]).is_err());
     group.set_assigned(false).unwrap();
     assert_eq!(next(&mut group, 9, 0), Some(2));
@@ -420,4 +420,53 @@ fn a_retry_setting_never_panics() {
         assert!([1, 2, 3, u32::MAX].map(|attempts| retry.delay(attempts)).iter().all(|delay| *delay <= hour));
     }
     assert_eq!(Retry::default().delay(u32::MAX), Duration::ZERO);
+}
+
+fn hand_over(group: &mut Group, offer: &Offer) -> Outcome {
+    let grant = Grant { consumer: A, token: 0, deadline: seconds(30), acknowledge: true };
+    group.lease(offer, &grant, 10)
+}
+
+#[test]
+fn what_is_acknowledged_as_it_is_handed_out_is_one_record_and_no_lease() {
+    let mut group = group(GroupConfig { max_in_flight: 1, ..GroupConfig::default() });
+    lease(&mut group, 0..1, B);
+    let plain = Offer { partition: P, offset: 1, key: None, expires_at_ms: None };
+    for offset in 1..4 {
+        assert_eq!(hand_over(&mut group, &Offer { offset, ..plain }), FIRST);
+    }
+    assert_eq!(hand_over(&mut group, &Offer { offset: 4, expires_at_ms: Some(10), ..plain }), Outcome::Skip);
+    settle(&mut group, &[Settlement::Release(id(0, 30))]);
+    assert_eq!(hand_over(&mut group, &Offer { offset: 0, ..plain }), again(1));
+    assert_eq!(group.in_flight(), 0);
+    let record = group.take_skipped().unwrap();
+    let run = |from, to| Acknowledged { partition: P, from, to };
+    assert_eq!(record, GroupRecord::Acknowledged(vec![run(1, 5), run(0, 1)]));
+    group.apply(&record);
+    assert_eq!((group.lowest_unacknowledged(P), next(&mut group, 5, 0)), (5, None));
+}
+
+#[test]
+fn a_key_waits_for_a_lease_and_not_for_what_is_done_at_once() {
+    let mut group = group(GroupConfig { mode: Mode::OrderedByKey, ..GroupConfig::default() });
+    assert_eq!(offer(&mut group, 0, Some(1), B, 30), FIRST);
+    let keyed = |offset, key| Offer { partition: P, offset, key: Some(key), expires_at_ms: None };
+    assert_eq!(hand_over(&mut group, &keyed(1, 1)), Outcome::Skip);
+    assert_eq!(hand_over(&mut group, &keyed(2, 2)), FIRST);
+    assert_eq!(hand_over(&mut group, &keyed(3, 2)), FIRST);
+    let record = group.take_skipped().unwrap();
+    group.apply(&record);
+    acknowledge(&mut group, [0]);
+    assert_eq!((group.waiting(), next(&mut group, 4, 0)), (0, Some(1)));
+    assert_eq!(hand_over(&mut group, &keyed(1, 1)), FIRST);
+}
+
+#[test]
+fn what_must_be_copied_is_still_limited() {
+    let config = GroupConfig { max_in_flight: 1, dead_letter: dead_letter_topic(), ..GroupConfig::default() };
+    let mut group = group(config);
+    let old = Offer { partition: P, offset: 0, key: None, expires_at_ms: Some(10) };
+    assert!(matches!(hand_over(&mut group, &old), Outcome::Dead(_)));
+    assert_eq!(hand_over(&mut group, &Offer { offset: 1, ..old }), Outcome::Full);
+    assert_eq!(hand_over(&mut group, &Offer { offset: 1, expires_at_ms: None, ..old }), FIRST);
 }
