@@ -16,7 +16,7 @@ use crate::partition::Partition;
 use crate::producer::Producers;
 use crate::record::StateRecord;
 use crate::schedule::{SCHEDULE_PARTITION, Schedule};
-use crate::table::{Tables, TablesSnapshot};
+use crate::table::{Tables, TablesRef, TablesSnapshot};
 use crate::{Durability, EngineConfig, Error, GroupName, PartitionId, Result, Topic};
 
 /// The engine's state. Volatile parts (waiters, leases, indexes) live beside the durable ones.
@@ -48,7 +48,7 @@ struct SnapshotRef<'a> {
     dedupe: &'a Dedupe,
     schedule: &'a Schedule,
     next_producer_id: i64,
-    tables: Vec<(&'a str, Vec<(&'a str, &'a [u8])>)>,
+    tables: TablesRef<'a>,
 }
 
 /// A snapshot's contents, owned when it is read.

@@ -64,8 +64,11 @@ pub(crate) struct Tables {
     entries: usize,
 }
 
-/// Tables as they are stored.
+/// Tables as they are stored: by name, each by key.
 pub(crate) type TablesSnapshot = Vec<(String, Vec<(String, Vec<u8>)>)>;
+/// The same, borrowed while it is written.
+pub(crate) type TablesRef<'a> = Vec<(&'a str, TableRef<'a>)>;
+type TableRef<'a> = Vec<(&'a str, &'a [u8])>;
 
 impl Tables {
     /// Keys over all tables.
@@ -130,7 +133,7 @@ impl Tables {
         }
     }
 
-    pub(crate) fn snapshot(&self) -> Vec<(&str, Vec<(&str, &[u8])>)> {
+    pub(crate) fn snapshot(&self) -> TablesRef<'_> {
         let tables = self.tables.iter();
         tables
             .map(|(table, entries)| (table.as_str(), entries.iter().map(|(k, v)| (k.as_str(), &v[..])).collect()))
