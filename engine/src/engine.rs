@@ -26,7 +26,7 @@ const PRODUCER_ID_BLOCK: i64 = 1000;
 /// One open data directory. Clones share it.
 #[derive(Clone)]
 pub struct Engine {
-    shard: Arc<Shard>,
+    pub(crate) shard: Arc<Shard>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
     producer_ids: Arc<Mutex<std::ops::Range<i64>>>,
     next_consumer: Arc<AtomicU64>,

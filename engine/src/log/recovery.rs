@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::block::{Block, BlockHeader, Chain, Entry};
 use super::index::{Chunk, IndexEntry, add_index_entries};
-use super::manifest::{Manifest, Skipped, StoredManifest, open_object};
+use super::manifest::{Manifest, Skipped, StoredManifest, open_object, undecodable};
 use super::segment::{Footer, Found, SEGMENT_HEADER_BYTES, Segment, SegmentId, SegmentKind};
 use super::writer::{Position, Writer};
 use crate::record::StateRecord;
-use crate::state::{Snapshot, State};
+use crate::state::{SNAPSHOT_VERSION, Snapshot, State};
 use crate::store::Store;
 use crate::{EngineConfig, Error, PartitionId, Result};
 
@@ -124,7 +124,8 @@ fn load_snapshot(config: &EngineConfig, store: &dyn Store, manifest: &Manifest) 
         }
         _ => Error::io(format!("reading {name}"), &error),
     })?;
-    let snapshot: Snapshot = open_object(name, SNAPSHOT_MAGIC, &contents)?;
+    let (version, body) = open_object(name, SNAPSHOT_MAGIC, SNAPSHOT_VERSION, &contents)?;
+    let snapshot = Snapshot::decode(version, body).ok_or_else(|| undecodable(name))?;
     Ok((State::restore(config, snapshot), *next_sequence))
 }
 
@@ -488,6 +489,7 @@ impl Recovery {
         for (_, partition) in self.state.partitions_mut() {
             partition.high_watermark = partition.next_offset;
         }
+        self.state.doubt_deliveries();
     }
 }
 

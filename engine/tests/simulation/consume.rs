@@ -103,6 +103,7 @@ impl World {
             max_messages: 1 + self.random.index(10),
             max_bytes: 1 + self.random.index(20_000),
             deadline: self.random.chance(30).then(|| Duration::from_millis(500 + self.random.below(20_000))),
+            acknowledge: false,
         };
         self.lease(&group, request).map(|_| ())
     }
@@ -290,7 +291,13 @@ impl World {
             let mut idle = 0;
             while idle < 8 {
                 let consumer = self.engine.new_consumer();
-                let request = LeaseRequest { consumer, max_messages: 100, max_bytes: 1 << 20, deadline: None };
+                let request = LeaseRequest {
+                    consumer,
+                    max_messages: 100,
+                    max_bytes: 1 << 20,
+                    deadline: None,
+                    acknowledge: false,
+                };
                 let count = self.lease(&group, request)?;
                 let (mine, others) = std::mem::take(&mut self.held).into_iter().partition(|held| held.group == group);
                 self.held = others;
