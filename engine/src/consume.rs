@@ -483,6 +483,15 @@ impl Shard {
         Ok(commit)
     }
 
+    pub(crate) fn purge(&self, name: &GroupName) -> Result<(u64, Commit)> {
+        let mut inner = self.lock();
+        let ids = inner.state.group_partitions(inner.state.group(name)?);
+        let durability = partitions_durability(&inner, ids.iter().copied())?;
+        let bounds = ids.into_iter().map(|id| engine_bounds(&inner, id)).collect::<Result<Vec<_>>>()?;
+        let (records, count) = inner.state.group(name)?.purge(&bounds)?;
+        Ok((count, self.keep(&mut inner, name, records, durability)?))
+    }
+
     pub(crate) fn lag(&self, name: &GroupName) -> Result<Vec<PartitionLag>> {
         let inner = self.lock();
         let group = inner.state.group(name)?;

@@ -315,3 +315,35 @@ async fn what_is_acknowledged_as_it_is_handed_out_needs_no_settlement() {
     assert_eq!((offsets(&taken), redelivered(&taken)), (vec![0, 4, 5], vec![0, 4, 5]));
     assert_eq!(engine.lag(&workers).unwrap()[0].messages, 0);
 }
+
+#[tokio::test]
+async fn a_purge_takes_what_nobody_holds() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    with_records(&engine, 6).await;
+    let workers = create(&engine, GroupConfig { max_in_flight: 9, ..GroupConfig::default() }).await;
+    let leased = lease(&engine, &workers, 3).await;
+    acknowledge(&engine, &workers, &leased[..1]).await;
+    let (_, _commit) = engine.settle(&workers, vec![Settlement::Release(leased[1].lease)]).unwrap();
+    let (purged, _commit) = engine.purge(&workers).unwrap();
+    assert_eq!(purged, 4, "one is done and one is held");
+    assert_eq!(engine.purge(&workers).unwrap().0, 0);
+    assert!(lease(&engine, &workers, 9).await.is_empty());
+    let (results, _commit) = engine.settle(&workers, vec![Settlement::Release(leased[2].lease)]).unwrap();
+    assert_eq!(results, [Ok(())]);
+    assert_eq!(offsets(&lease(&engine, &workers, 9).await), [2], "what was held comes back");
+    settle(&engine).await;
+    drop(engine);
+    let engine = open_manual(directory.path());
+    assert_eq!(offsets(&lease(&engine, &workers, 9).await), [2]);
+}
+
+#[tokio::test]
+async fn a_group_that_never_began_can_be_purged() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    with_records(&engine, 3).await;
+    let workers = create(&engine, GroupConfig::default()).await;
+    assert_eq!(engine.purge(&workers).unwrap().0, 3);
+    assert!(lease(&engine, &workers, 9).await.is_empty());
+}

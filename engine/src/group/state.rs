@@ -294,6 +294,35 @@ impl Group {
         Ok(GroupRecord::Sought(positions.to_vec()))
     }
 
+    /// Whatever nobody holds is done, and how many records that were.
+    ///
+    /// # Errors
+    /// [`Error::GroupMode`] while there are assigned members.
+    pub(crate) fn purge(&self, partitions: &[Bounds]) -> Result<(Vec<GroupRecord>, u64)> {
+        self.check_shared()?;
+        let mut records = Vec::new();
+        let mut runs = Vec::new();
+        let mut count = 0;
+        for &Bounds { partition, log_start, high_watermark } in partitions {
+            if !self.has_progress(partition) {
+                records.push(Self::start(partition, log_start));
+            }
+            let mut from = self.lowest_unacknowledged(partition).max(log_start);
+            let leased = self.leases.within(partition, from, high_watermark);
+            count += self.unacknowledged(partition, log_start, high_watermark).saturating_sub(leased.len() as u64);
+            for held in leased.into_iter().chain([high_watermark]) {
+                if from < held {
+                    runs.push(Acknowledged { partition, from, to: held });
+                }
+                from = held + 1;
+            }
+        }
+        if !runs.is_empty() {
+            records.push(GroupRecord::Acknowledged(runs));
+        }
+        Ok((records, count))
+    }
+
     /// Deletes progress.
     pub(crate) fn delete_offsets(partitions: &[PartitionId]) -> GroupRecord {
         GroupRecord::Forgotten(partitions.to_vec())

@@ -352,7 +352,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn append(&self, outbound: &[Outbound]) -> Appends {
+    async fn append(&mut self, outbound: &[Outbound]) -> Appends {
         self.listener.broker.publish(outbound.iter().map(|outbound| outbound.write.clone()).collect()).await
     }
 

@@ -68,11 +68,17 @@ impl Session<'_> {
         self.publishing.confirmed(published.len());
         self.listener.metrics.refused.add(refused.len());
         self.listener.metrics.confirmed.add(published.len() - refused.len());
-        for (channel, delivery_tag) in refused.iter().copied().filter(|(channel, _)| self.is_open(*channel)) {
+        for (channel, delivery_tag) in refused.iter().copied() {
+            if !self.is_open(channel) {
+                continue;
+            }
             let nack = Basic::Nack { delivery_tag, multiple: false, requeue: false };
             self.wire.outbox.method(channel.id, &Method::Basic(nack));
         }
-        for (channel, delivery_tag) in confirmation.kept().into_iter().filter(|(channel, _)| self.is_open(*channel)) {
+        for (channel, delivery_tag) in confirmation.kept() {
+            if !self.is_open(channel) {
+                continue;
+            }
             let ack = Basic::Ack { delivery_tag, multiple: true };
             self.wire.outbox.method(channel.id, &Method::Basic(ack));
         }

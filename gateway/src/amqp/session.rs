@@ -508,7 +508,7 @@ impl<'a> Session<'a> {
     }
 
     /// Closes a channel, or for a hard error the connection.
-    fn fail(
+    pub(super) fn fail(
         &mut self,
         id: u16,
         exception: Exception,

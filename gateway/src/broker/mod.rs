@@ -109,6 +109,14 @@ impl Broker {
         Ok(self.engine.append_atomic(atomic).await?)
     }
 
+    /// Waits until everything published and settled before is on stable storage and can be read.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`].
+    pub async fn sync(&self) -> Result<()> {
+        Ok(self.engine.sync()?.wait().await?)
+    }
+
     /// A topic the principal may write to, created if settings say so.
     ///
     /// # Errors

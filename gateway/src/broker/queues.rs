@@ -24,7 +24,6 @@ pub struct QueueInfo {
 
 /// A consumer's place at a queue. Dropping it gives the place up; the last one to leave a queue that goes with its
 /// consumers deletes it.
-#[derive(Debug)]
 pub struct Attachment {
     broker: Broker,
     namespace: Arc<str>,
@@ -98,7 +97,7 @@ impl Broker {
         }
         let dead_letter = spec.dead_letter.as_deref().map(|topic| TopicName::new(namespace, topic)).transpose()?;
         if !exists {
-            self.engine.create_topic(topic.clone(), 1, self.queue_topic(&spec))?;
+            drop(self.engine.create_topic(topic.clone(), 1, self.queue_topic(&spec))?);
         }
         self.set_queue_group(GroupName::new(namespace, name)?, topic, &spec, dead_letter)?;
         let commit = self.engine.put(vec![queue_entry(namespace, name, Some(&spec))?])?;
@@ -270,11 +269,19 @@ impl Broker {
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::Locked`], [`Kind::Forbidden`].
     pub async fn purge_queue(&self, principal: &Principal, name: &str, owner: OwnerId) -> Result<u64> {
-        self.queue(principal, name, owner)?;
-        self.adopt_queue(principal, name).await?;
+        self.open_queue(principal, name, owner).await?;
         let (purged, commit) = self.engine.purge(&GroupName::new(principal.namespace(), name)?)?;
         commit.wait().await?;
         Ok(purged)
+    }
+
+    /// Makes sure that a queue can be consumed: that it is there, and nobody else's.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::Locked`], [`Kind::Forbidden`].
+    pub async fn open_queue(&self, principal: &Principal, name: &str, owner: OwnerId) -> Result<()> {
+        self.queue(principal, name, owner)?;
+        self.adopt_queue(principal, name).await
     }
 
     /// Takes a consumer's place at a queue.
@@ -289,8 +296,7 @@ impl Broker {
         owner: OwnerId,
         exclusive: bool,
     ) -> Result<Attachment> {
-        self.queue(principal, name, owner)?;
-        self.adopt_queue(principal, name).await?;
+        self.open_queue(principal, name, owner).await?;
         let mut all = self.routing.write();
         let queues = all.get_mut(principal.namespace()).map(|topology| &mut topology.queues);
         let queue = queues.and_then(|queues| queues.get_mut(name)).ok_or_else(|| unknown_queue(name))?;

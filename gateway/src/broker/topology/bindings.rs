@@ -8,7 +8,7 @@ use super::ExchangeKind;
 
 /// Which queues an exchange's messages go to. A queue is named once however many of its bindings match.
 #[derive(Debug)]
-pub(super) enum Bindings {
+pub(in crate::broker) enum Bindings {
     Direct(HashMap<Box<str>, BTreeSet<Arc<str>>>),
     /// By queue, the routing keys it is bound with: they select nothing, but each is a binding of its own.
     Fanout(BTreeMap<Arc<str>, BTreeSet<Box<str>>>),
@@ -57,7 +57,7 @@ impl Bindings {
     }
 
     /// The queues that a message with this routing key goes to, each once.
-    pub(super) fn route(&self, key: &str) -> BTreeSet<Arc<str>> {
+    pub(in crate::broker) fn route(&self, key: &str) -> BTreeSet<Arc<str>> {
         match self {
             Self::Direct(keys) => keys.get(key).cloned().unwrap_or_default(),
             Self::Fanout(queues) => queues.keys().cloned().collect(),
@@ -65,7 +65,7 @@ impl Bindings {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::broker) fn is_empty(&self) -> bool {
         match self {
             Self::Direct(keys) => keys.is_empty(),
             Self::Fanout(queues) => queues.is_empty(),

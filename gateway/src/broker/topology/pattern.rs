@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// The patterns of one exchange and the queues bound with them.
 #[derive(Debug, Default)]
-pub(super) struct Patterns {
+pub(in crate::broker) struct Patterns {
     root: Node,
 }
 
