@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tidegate_engine::group::GroupInfo;
 use tidegate_engine::{Engine, PartitionId, Topic};
 
-use super::text::{Family, Labels};
 use super::{Gateway, Running, process};
+use crate::metrics::{Family, Labels};
 
 /// Everything at this moment.
 pub fn collect(gateway: &Gateway) -> Vec<Family> {

@@ -90,7 +90,10 @@ impl Session<'_> {
         let number = self.listener.broker.new_consumer();
         let tag = if consumer_tag.is_empty() { generated_tag() } else { consumer_tag.as_str().to_owned() };
         if self.consumer_by_tag(id, &tag).is_some() {
-            return Err(Exception::new(Code::NotAllowed, format!("attempt to reuse consumer tag '{}'", tag.escape_debug())));
+            return Err(Exception::new(
+                Code::NotAllowed,
+                format!("attempt to reuse consumer tag '{}'", tag.escape_debug()),
+            ));
         }
         let attachment = self.listener.broker.attach(&self.opened.principal, &queue, self.owner, exclusive).await?;
         let consumer = Consumer {
@@ -147,7 +150,8 @@ impl Session<'_> {
             self.make_ready(number);
         }
         // Others may have waited for the channel's share.
-        let shares = self.channels.get(&id).filter(|channel| channel.shared_prefetch > 0 && channel.consumers.len() > 1);
+        let shares =
+            self.channels.get(&id).filter(|channel| channel.shared_prefetch > 0 && channel.consumers.len() > 1);
         for other in shares.map(|channel| channel.consumers.clone()).unwrap_or_default() {
             if self.consumers.get(&other).is_some_and(|of| of.waiting.is_none()) {
                 self.make_ready(other);

@@ -188,7 +188,10 @@ impl Session<'_> {
             return Err(Exception::new(Code::UnexpectedFrame, "expected method, got content header instead"));
         };
         if header.body_size > max as u64 {
-            let message = format!("message size {} is larger than configured max size {max} (max_message_bytes)", header.body_size);
+            let message = format!(
+                "message size {} is larger than configured max size {max} (max_message_bytes)",
+                header.body_size
+            );
             return Err(Exception::new(Code::PreconditionFailed, message));
         }
         let is_whole = header.body_size == 0;
@@ -204,7 +207,8 @@ impl Session<'_> {
             return Ok(());
         }
         let incoming = channel.receiving.as_mut();
-        let Some((incoming, size)) = incoming.and_then(|one| one.header.as_ref().map(|head| head.body_size).map(|size| (one, size)))
+        let Some((incoming, size)) =
+            incoming.and_then(|one| one.header.as_ref().map(|head| head.body_size).map(|size| (one, size)))
         else {
             return Err(Exception::new(Code::UnexpectedFrame, "expected method, got content body instead"));
         };
@@ -231,7 +235,8 @@ impl Session<'_> {
     /// A message has come whole.
     fn publish(&mut self, id: u16) -> Result<()> {
         let channel = self.channel(id)?;
-        let Some(Receiving { exchange, routing_key, mandatory, header: Some(header), body }) = channel.receiving.take() else {
+        let Some(Receiving { exchange, routing_key, mandatory, header: Some(header), body }) = channel.receiving.take()
+        else {
             return Ok(());
         };
         let number = channel.confirms.as_mut().map(|last| {
@@ -273,14 +278,22 @@ impl Session<'_> {
         match user_id {
             Some(said) if said != self.opened.user.as_bytes() => {
                 let said = String::from_utf8_lossy(said).escape_debug().to_string();
-                let message = format!("user_id property set to '{said}' but authenticated user was '{}'", self.opened.user);
+                let message =
+                    format!("user_id property set to '{said}' but authenticated user was '{}'", self.opened.user);
                 Err(Exception::new(Code::PreconditionFailed, message))
             }
             _ => Ok(()),
         }
     }
 
-    fn give_back_unroutable(&mut self, id: u16, exchange: &Text, routing_key: &Text, header: &ContentHeader, body: &Bytes) {
+    fn give_back_unroutable(
+        &mut self,
+        id: u16,
+        exchange: &Text,
+        routing_key: &Text,
+        header: &ContentHeader,
+        body: &Bytes,
+    ) {
         let returned = Basic::Return {
             reply_code: 312,
             reply_text: Text::from_static("NO_ROUTE"),
@@ -387,7 +400,9 @@ impl Session<'_> {
     }
 
     fn lost_its_queues(&mut self, publisher: Publisher) -> Result<()> {
-        self.publishing.sequences.retain(|(channel, number)| Some(*number) != publisher.number || *channel != publisher.channel);
+        self.publishing
+            .sequences
+            .retain(|(channel, number)| Some(*number) != publisher.number || *channel != publisher.channel);
         self.unroutable(publisher)
     }
 
@@ -395,9 +410,8 @@ impl Session<'_> {
     fn published(&mut self, commits: Vec<Commit>, refused: Vec<(Publisher, EngineError)>) {
         let mut confirmation = Confirmation::default();
         let stuck: Vec<Publisher> = self.publishing.stuck.iter().flat_map(|stuck| stuck.publishers.clone()).collect();
-        let is_stuck = |(channel, number): &Sequence| {
-            stuck.iter().any(|of| of.channel == *channel && of.number == Some(*number))
-        };
+        let is_stuck =
+            |(channel, number): &Sequence| stuck.iter().any(|of| of.channel == *channel && of.number == Some(*number));
         let sequences = mem::take(&mut self.publishing.sequences);
         (self.publishing.sequences, confirmation.published) =
             if stuck.is_empty() { (Vec::new(), sequences) } else { sequences.into_iter().partition(is_stuck) };

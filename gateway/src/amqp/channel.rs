@@ -125,7 +125,11 @@ mod tests {
         assert_eq!(offsets(channel.settled(2, false)), [1]);
         assert!(channel.settled(2, false).is_err(), "settled already");
         assert_eq!(offsets(channel.settled(3, true)), [0, 2]);
-        assert!(channel.settled(3, true).is_err() && channel.settled(6, true).is_err() && channel.settled(0, false).is_err());
+        assert!(
+            channel.settled(3, true).is_err()
+                && channel.settled(6, true).is_err()
+                && channel.settled(0, false).is_err()
+        );
         assert_eq!(offsets(channel.settled(0, true)), [3, 4]);
         assert!(offsets(channel.settled(0, true)).is_empty(), "nothing is left, and that is no error");
     }

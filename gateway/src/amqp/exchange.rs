@@ -31,7 +31,9 @@ impl Session<'_> {
                 (E::DeleteOk {}, no_wait)
             }
             E::Bind { .. } | E::Unbind { .. } => return Err(Exception::not_implemented(method.name())),
-            E::DeclareOk {} | E::DeleteOk {} | E::BindOk {} | E::UnbindOk {} => return Err(from_servers(method.name())),
+            E::DeclareOk {} | E::DeleteOk {} | E::BindOk {} | E::UnbindOk {} => {
+                return Err(from_servers(method.name()));
+            }
         };
         if !no_wait {
             self.reply(id, Method::Exchange(answer));

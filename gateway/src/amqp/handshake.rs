@@ -126,12 +126,17 @@ async fn tune(listener: &Listener, wire: &mut Wire<'_>) -> Result<(u16, usize, O
     // Zero is no limit of the client's own.
     let max_channels = if channels == 0 { config.max_channels } else { channels };
     if max_channels > config.max_channels {
-        return not_allowed(format!("negotiated channel_max = {channels} is higher than the maximum allowed value ({})", config.max_channels));
+        return not_allowed(format!(
+            "negotiated channel_max = {channels} is higher than the maximum allowed value ({})",
+            config.max_channels
+        ));
     }
     let frames = if frames == 0 { frame_max } else { frames };
     let max_frame_bytes = usize::try_from(frames).unwrap_or(usize::MAX);
     if frames > frame_max || max_frame_bytes < MIN_FRAME_MAX {
-        return not_allowed(format!("negotiated frame_max = {frames} is outside of what is allowed, {MIN_FRAME_MAX} to {frame_max}"));
+        return not_allowed(format!(
+            "negotiated frame_max = {frames} is outside of what is allowed, {MIN_FRAME_MAX} to {frame_max}"
+        ));
     }
     wire.set_limits(Limits {
         max_frame_bytes,
@@ -147,7 +152,11 @@ fn check_virtual_host(name: &str) -> Result<(), Exception> {
     }
     Err(Exception::new(
         Code::NotAllowed,
-        format!("vhost '{}' not found: this version has '/' alone, the namespace '{}'", name.escape_debug(), Principal::DEFAULT_NAMESPACE),
+        format!(
+            "vhost '{}' not found: this version has '/' alone, the namespace '{}'",
+            name.escape_debug(),
+            Principal::DEFAULT_NAMESPACE
+        ),
     ))
 }
 

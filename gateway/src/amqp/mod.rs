@@ -29,7 +29,8 @@ pub use config::Config;
 pub use metrics::Metrics;
 
 use crate::broker::Broker;
-use crate::listener::{self, Drain};
+use crate::listener::{self, Drain, Surroundings};
+use crate::metrics::Gather;
 
 /// The AMQP listener: shared by its connections.
 pub struct Listener {
@@ -55,4 +56,14 @@ impl Listener {
         })
         .await;
     }
+}
+
+/// Starts the listener on a socket; what gathers its metrics.
+pub fn start(socket: TcpListener, surroundings: &Surroundings) -> Gather {
+    let Surroundings { broker, config, drain, .. } = surroundings;
+    let settings = Arc::new(config.listeners.amqp.settings.clone());
+    let metrics = Arc::new(Metrics::default());
+    let listener = Arc::new(Listener::new(broker.clone(), settings, Arc::clone(&metrics)));
+    drain.spawn(listener.serve(socket, drain.clone()));
+    Box::new(move || metrics.families())
 }

@@ -121,8 +121,14 @@ fn spec(durable: bool, exclusive: bool, auto_delete: bool, arguments: &Table) ->
             "x-delivery-limit" => spec.max_deliveries = max_deliveries(value)?,
             "x-dead-letter-exchange" => dead_letter_exchange = Some(text(name, value)?),
             "x-dead-letter-routing-key" => spec.dead_letter = Some(text(name, value)?.to_owned()),
-            "x-message-ttl" | "x-expires" | "x-max-length" | "x-max-length-bytes" | "x-overflow" | "x-max-priority"
-            | "x-single-active-consumer" | "x-dead-letter-strategy" => {
+            "x-message-ttl"
+            | "x-expires"
+            | "x-max-length"
+            | "x-max-length-bytes"
+            | "x-overflow"
+            | "x-max-priority"
+            | "x-single-active-consumer"
+            | "x-dead-letter-strategy" => {
                 return Err(Exception::not_implemented(format_args!("queue argument {name}")));
             }
             _ => {}
@@ -135,7 +141,9 @@ fn spec(durable: bool, exclusive: bool, auto_delete: bool, arguments: &Table) ->
             return Err(Exception::new(Code::PreconditionFailed, message));
         }
         (Some(""), None) => {
-            return Err(Exception::not_implemented("dead letters by their own routing key: give x-dead-letter-routing-key"));
+            return Err(Exception::not_implemented(
+                "dead letters by their own routing key: give x-dead-letter-routing-key",
+            ));
         }
         (Some(_), _) => {
             return Err(Exception::not_implemented(
@@ -170,7 +178,9 @@ fn max_deliveries(value: &Value) -> Result<Option<u32>> {
 }
 
 fn text<'a>(name: &Text, value: &'a Value) -> Result<&'a str> {
-    value.as_str().ok_or_else(|| Exception::new(Code::PreconditionFailed, format!("invalid arg '{name}': it is a text")))
+    value
+        .as_str()
+        .ok_or_else(|| Exception::new(Code::PreconditionFailed, format!("invalid arg '{name}': it is a text")))
 }
 
 #[cfg(test)]
@@ -198,12 +208,24 @@ mod tests {
             ("my-own", Value::Void),
         ]);
         let spec = spec(true, false, false, &taken).unwrap();
-        assert_eq!((spec.max_deliveries, spec.dead_letter.as_deref(), spec.kind.as_deref()), (Some(3), Some("dead"), Some("quorum")));
+        assert_eq!(
+            (spec.max_deliveries, spec.dead_letter.as_deref(), spec.kind.as_deref()),
+            (Some(3), Some("dead"), Some("quorum"))
+        );
         assert_eq!(code(&arguments(&[("x-queue-type", "classic".into())])), None);
-        for (name, value) in [("x-message-ttl", Value::Int32(1)), ("x-dead-letter-exchange", "dlx".into()), ("x-queue-type", "stream".into())] {
+        for (name, value) in [
+            ("x-message-ttl", Value::Int32(1)),
+            ("x-dead-letter-exchange", "dlx".into()),
+            ("x-queue-type", "stream".into()),
+        ] {
             assert_eq!(code(&arguments(&[(name, value)])), Some(Code::NotImplemented), "{name}");
         }
-        for (name, value) in [("x-delivery-limit", "x".into()), ("x-delivery-limit", Value::Int32(-2)), ("x-queue-type", "fast".into()), ("x-dead-letter-routing-key", "dead".into())] {
+        for (name, value) in [
+            ("x-delivery-limit", "x".into()),
+            ("x-delivery-limit", Value::Int32(-2)),
+            ("x-queue-type", "fast".into()),
+            ("x-dead-letter-routing-key", "dead".into()),
+        ] {
             assert_eq!(code(&arguments(&[(name, value)])), Some(Code::PreconditionFailed), "{name}");
         }
     }

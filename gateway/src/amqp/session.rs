@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::{Aborted, Abortable, BoxFuture};
+use futures_util::future::{Abortable, Aborted, BoxFuture};
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use tidegate_engine::group::ConsumerId;
 use tokio::net::TcpStream;
@@ -172,11 +172,14 @@ async fn say_goodbye(wire: &mut Wire<'_>, ended: Ended) -> Result<(), Ended> {
         }
         Ended::Refused { exception, silently: false } => (exception.code.number(), exception.text(), 0, 0),
         Ended::Drained => {
-            let exception = Exception::new(Code::ConnectionForced, "broker forced connection closure with reason 'shutdown'");
+            let exception =
+                Exception::new(Code::ConnectionForced, "broker forced connection closure with reason 'shutdown'");
             (exception.code.number(), exception.text(), 0, 0)
         }
         Ended::ByClient => return wire.send(Connection::CloseOk {}).await,
-        Ended::Refused { silently: true, .. } | Ended::TooSlow | Ended::MissedHeartbeats | Ended::Io(_) => return Ok(()),
+        Ended::Refused { silently: true, .. } | Ended::TooSlow | Ended::MissedHeartbeats | Ended::Io(_) => {
+            return Ok(());
+        }
     };
     wire.send(Connection::Close { reply_code: code, reply_text: text.into(), class_id, method_id }).await?;
     if let Ended::Malformed(_) = ended {
@@ -325,7 +328,8 @@ impl<'a> Session<'a> {
                 Payload::Method(method) => self.connection(method),
                 Payload::Heartbeat => Ok(()),
                 Payload::Header(_) | Payload::Body(_) => {
-                    Err(Exception::new(Code::CommandInvalid, "channel 0 is the connection's own: it takes no content").into())
+                    Err(Exception::new(Code::CommandInvalid, "channel 0 is the connection's own: it takes no content")
+                        .into())
                 }
             };
         }
@@ -446,9 +450,10 @@ impl<'a> Session<'a> {
     /// # Errors
     /// 504.
     pub(super) fn channel(&mut self, id: u16) -> Result<&mut Channel> {
-        self.channels.get_mut(&id).map(|channel| &mut **channel).ok_or_else(|| {
-            Exception::new(Code::ChannelError, "expected 'channel.open'")
-        })
+        self.channels
+            .get_mut(&id)
+            .map(|channel| &mut **channel)
+            .ok_or_else(|| Exception::new(Code::ChannelError, "expected 'channel.open'"))
     }
 
     /// Everything that came before is as durable as it will be: what is answered from here on is answered in its light.
@@ -475,7 +480,10 @@ impl<'a> Session<'a> {
             return Err(Exception::new(Code::ChannelError, "second 'channel.open' seen"));
         }
         if id > self.opened.max_channels || self.channels.len() >= usize::from(self.opened.max_channels) {
-            let message = format!("number of channels opened has reached the negotiated channel_max ({})", self.opened.max_channels);
+            let message = format!(
+                "number of channels opened has reached the negotiated channel_max ({})",
+                self.opened.max_channels
+            );
             return Err(Exception::new(Code::NotAllowed, message));
         }
         self.channels_opened = self.channels_opened.wrapping_add(1);
@@ -633,7 +641,8 @@ impl<'a> Session<'a> {
         };
         let late: Vec<u16> = self.channels.iter().filter(|(_, channel)| is_late(channel)).map(|(id, _)| *id).collect();
         for id in late {
-            let message = format!("delivery acknowledgement on channel {id} timed out (consumer_timeout is {timeout:?})");
+            let message =
+                format!("delivery acknowledgement on channel {id} timed out (consumer_timeout is {timeout:?})");
             self.fail(id, Exception::new(Code::PreconditionFailed, message), (0, 0, "basic.deliver"))?;
         }
         Ok(())
@@ -646,12 +655,7 @@ const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
 const PUBLISH: (u16, u16, &str) = (60, 40, "basic.publish");
 
 fn exception_of(exception: Exception, method: &Method) -> Ended {
-    Ended::Exception {
-        exception,
-        class_id: method.class_id(),
-        method_id: method.method_id(),
-        method: method.name(),
-    }
+    Ended::Exception { exception, class_id: method.class_id(), method_id: method.method_id(), method: method.name() }
 }
 
 /// A method that only servers send.

@@ -239,7 +239,9 @@ fn binding_is_durable(topology: &Topology, exchange: &str, queue: &str) -> Resul
 
 fn check_exchange(name: &str, current: &ExchangeSpec, received: &ExchangeSpec) -> Result<()> {
     let differs = |part: &str, received: &dyn std::fmt::Debug, current: &dyn std::fmt::Debug| {
-        let message = format!("inequivalent arg '{part}' for exchange '{name}': received '{received:?}' but current is '{current:?}'");
+        let message = format!(
+            "inequivalent arg '{part}' for exchange '{name}': received '{received:?}' but current is '{current:?}'"
+        );
         Err(Error::new(Kind::Conflict, message))
     };
     if current.kind != received.kind {

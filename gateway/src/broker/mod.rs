@@ -20,8 +20,8 @@ use tidegate_engine::{
     Watch, Write,
 };
 
-pub use exchanges::Route;
 pub use error::{Error, Kind, Result};
+pub use exchanges::Route;
 pub use header_type::{HeaderType, read_header_types, write_header_types};
 pub use partitioner::{Partitioner, murmur2};
 pub use principal::{Action, Principal, Resource};

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::pattern::Patterns;
 use super::ExchangeKind;
+use super::pattern::Patterns;
 
 /// Which queues an exchange's messages go to. A queue is named once however many of its bindings match.
 #[derive(Debug)]

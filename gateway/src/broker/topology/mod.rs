@@ -58,7 +58,14 @@ pub struct QueueSpec {
 impl Default for QueueSpec {
     /// What a topic of that name is, made without being declared as a queue.
     fn default() -> Self {
-        Self { durable: true, exclusive: false, auto_delete: false, max_deliveries: None, dead_letter: None, kind: None }
+        Self {
+            durable: true,
+            exclusive: false,
+            auto_delete: false,
+            max_deliveries: None,
+            dead_letter: None,
+            kind: None,
+        }
     }
 }
 
@@ -122,16 +129,20 @@ impl Topology {
 
     /// False when there is such a binding, or no such exchange or queue.
     pub(super) fn bind(&mut self, exchange: &str, queue: &str, key: &str) -> bool {
-        let Some((queue, bound)) = self.queues.get_key_value(queue).map(|(name, _)| Arc::clone(name)).and_then(|name| {
-            let bound = &mut self.queues.get_mut(&name)?.bound;
-            Some((name, bound))
-        }) else {
+        let Some((queue, bound)) =
+            self.queues.get_key_value(queue).map(|(name, _)| Arc::clone(name)).and_then(|name| {
+                let bound = &mut self.queues.get_mut(&name)?.bound;
+                Some((name, bound))
+            })
+        else {
             return false;
         };
-        let Some((exchange, of)) = self.exchanges.get_key_value(exchange).map(|(name, _)| Arc::clone(name)).and_then(|name| {
-            let bindings = &mut self.exchanges.get_mut(&name)?.bindings;
-            Some((name, bindings))
-        }) else {
+        let Some((exchange, of)) =
+            self.exchanges.get_key_value(exchange).map(|(name, _)| Arc::clone(name)).and_then(|name| {
+                let bindings = &mut self.exchanges.get_mut(&name)?.bindings;
+                Some((name, bindings))
+            })
+        else {
             return false;
         };
         let is_new = of.insert(&queue, key);

@@ -56,7 +56,11 @@ impl Patterns {
                 if stays {
                     enter(&mut next, node, true);
                 }
-                node.words.get(word).into_iter().chain(node.any_word.as_deref()).for_each(|to| enter(&mut next, to, false));
+                node.words
+                    .get(word)
+                    .into_iter()
+                    .chain(node.any_word.as_deref())
+                    .for_each(|to| enter(&mut next, to, false));
             }
             at = next;
         }
@@ -133,7 +137,8 @@ mod tests {
     }
 
     fn patterns() -> impl Strategy<Value = String> {
-        prop::collection::vec(prop::sample::select(vec!["*", "#", "a", "b", ""]), 1..6).prop_map(|words| words.join("."))
+        prop::collection::vec(prop::sample::select(vec!["*", "#", "a", "b", ""]), 1..6)
+            .prop_map(|words| words.join("."))
     }
 
     proptest! {

@@ -19,7 +19,11 @@ const QUEUES: &str = "queues";
 /// Bindings, by namespace, exchange, queue and routing key.
 const BINDINGS: &str = "bindings";
 
-pub(in crate::broker) fn exchange_entry(namespace: &str, name: &str, spec: Option<&ExchangeSpec>) -> Result<TableEntry> {
+pub(in crate::broker) fn exchange_entry(
+    namespace: &str,
+    name: &str,
+    spec: Option<&ExchangeSpec>,
+) -> Result<TableEntry> {
     entry(EXCHANGES, &[namespace, name], spec)
 }
 
