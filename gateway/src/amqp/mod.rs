@@ -20,6 +20,8 @@ mod handshake;
 mod metrics;
 mod queue;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
