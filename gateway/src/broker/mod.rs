@@ -22,7 +22,7 @@ use tidegate_engine::{
 
 pub use error::{Error, Kind, Result};
 pub use exchanges::Route;
-pub use header_type::{HeaderType, read_header_types, write_header_types};
+pub use header_type::{HeaderType, NestedVisitor, parse_decimal, read_header_types, visit_nested, write_header_types};
 pub use partitioner::{Partitioner, murmur2};
 pub use principal::{Action, Principal, Resource};
 pub use properties::property;

@@ -12,6 +12,8 @@ mod properties;
 mod raw_table;
 mod reader;
 mod table;
+#[cfg(test)]
+pub(super) mod tests;
 mod text;
 
 pub use frame::{ContentHeader, FRAME_OVERHEAD, Frame, Payload, max_properties};

@@ -48,6 +48,12 @@ impl Outbox {
         self.len() >= FULL || self.pieces.len() >= MAX_PIECES
     }
 
+    /// How much memory it holds.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.tail.capacity() + self.pieces.capacity() + self.queued
+    }
+
     #[inline]
     fn tail(&mut self) -> &mut BytesMut {
         if self.tail.capacity() == 0 {

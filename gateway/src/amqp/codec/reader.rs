@@ -147,6 +147,12 @@ impl FrameReader {
         }
     }
 
+    /// How much memory it holds.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.buffer.capacity() + self.frames.len()
+    }
+
     fn reserve(&mut self) {
         let ahead = self.missing().min(self.ahead.max(self.buffer.len()));
         // With little room left a small read would follow; a new piece of memory is cheaper.

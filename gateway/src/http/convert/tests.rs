@@ -57,7 +57,7 @@ fn sorted(record: &Record) -> Record {
     let mut record = record.clone();
     if let Some((index, types)) = read_header_types(&record.headers) {
         // Written as a position each, which sorting would change.
-        let typed = |at| types.iter().find(|(of, _)| *of == at).map_or("", |(_, of)| of.name());
+        let typed = |at| types.iter().find(|(of, _)| *of == at).map_or("".into(), |(_, of)| of.name());
         let names: Vec<_> = record.headers.iter().enumerate().map(|(at, header)| (header.clone(), typed(at))).collect();
         record.headers = names
             .into_iter()
