@@ -240,6 +240,9 @@ impl World {
         match self.engine.seek(&group, &[(partition, to)]) {
             Ok(commit) => {
                 self.checker.sought(&group, partition, to, false);
+                for (_, _, ended) in self.transformed.iter_mut().filter(|(_, of, _)| *of == group) {
+                    ended.retain(|(of, offset)| *of != partition || *offset < to);
+                }
                 self.wait(commit, Waiting::Seek { group, partition, to });
                 // Nothing is leased before the answer, so what is settled later comes after the move.
                 self.turn()?;

@@ -49,7 +49,7 @@ pub struct World {
     pub keyed: Vec<Keyed>,
     /// Atomic writes and the progress of [`LEDGER`] made with them.
     pub ledger: Vec<(UnitId, u64)>,
-    /// Atomic writes and the records settled with them.
+    /// Atomic writes since the last start, and the records settled with them that no move of the group came after.
     pub transformed: Vec<(UnitId, GroupName, Vec<(PartitionId, u64)>)>,
     pub held: Vec<Held>,
     pub consumers: BTreeMap<GroupName, Vec<tidegate_engine::group::ConsumerId>>,
@@ -536,9 +536,10 @@ impl World {
                 _ => {}
             }
         }
-        for (unit, group, ended) in &self.transformed {
-            if self.checker.fate(*unit) == Fate::Kept {
-                self.checker.settlement_acknowledged(group, ended)?;
+        // Once: what is settled again later, after a move of the group, is another settlement.
+        for (unit, group, ended) in std::mem::take(&mut self.transformed) {
+            if self.checker.fate(unit) == Fate::Kept {
+                self.checker.settlement_acknowledged(&group, &ended)?;
             }
         }
         Ok(())
