@@ -3,8 +3,11 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use support::*;
 use tidegate_engine::store::Environment;
+use tidegate_engine::store::faulty::{End, Fault, FaultyStore, SimulatedClock};
 use tidegate_engine::{Engine, Error, TopicConfig, TopicName, Write};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,4 +77,35 @@ async fn a_second_process_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let _first = Environment::local(directory.path()).unwrap();
     assert!(matches!(Environment::local(directory.path()), Err(Error::Locked)));
+}
+
+/// A segment that could not be entered into the manifest, as far as could be told, and was: another one is written in its
+/// place, and it stays empty. What its space held before is not a block that was lost.
+#[tokio::test]
+async fn a_segment_that_was_never_used_is_no_damage() {
+    let mut entered = 0;
+    for (seed, call) in (0..8).flat_map(|seed| (3..40).map(move |call| (seed, call))) {
+        let store = FaultyStore::new(seed);
+        store.inject(call, Fault::Device);
+        let environment = |store: &FaultyStore| Environment {
+            store: Arc::new(store.clone()),
+            clock: Arc::new(SimulatedClock::new(1_700_000_000_000)),
+        };
+        let Ok((engine, _)) = Engine::open_manual(small(), environment(&store)) else { continue };
+        let Ok((topic, _)) = engine.create_topic(name("orders"), 1, TopicConfig::default()) else { continue };
+        let partition = topic.partitions[0];
+        let value = "x".repeat(9_000);
+        for _ in 0..20 {
+            drop(engine.append(vec![Write::new(partition, batch(&[&value]))]).await);
+            let _ = engine.turn();
+            let _ = engine.maintain();
+        }
+        let Ok(info) = engine.partition(partition) else { continue };
+        let store = store.restart(End::Process);
+        let (engine, _) = Engine::open_manual(small(), environment(&store)).unwrap();
+        entered += usize::from(engine.usage().segments > 3);
+        let end = engine.partition(partition).map_or(0, |found| found.high_watermark);
+        assert!(end >= info.high_watermark, "seed {seed}, call {call}: {end} of {info:?}");
+    }
+    assert!(entered > 0, "in no run was there a segment too many");
 }

@@ -216,9 +216,14 @@ impl Recovery {
 
     fn load_open(&mut self, segment: Arc<Segment>) -> Result<()> {
         let size = segment.file.size().map_err(|e| Error::io(format!("reading {}", segment.name), &e))?;
+        // A later segment whose first block is not the next one: a block is missing between the two. If it is the next one,
+        // what does not check was there before the space was ours.
         if let Some(last) = self.open.last()
             && last.torn
-            && matches!(segment.block_at(SEGMENT_HEADER_BYTES, size)?, Found::Block(_))
+            && let Found::Block(first) = segment.block_at(SEGMENT_HEADER_BYTES, size)?
+            && self
+                .chain
+                .map_or(first.header.sequence > self.replay_from, |chain| chain.sequence != first.header.sequence)
         {
             return Err(last.segment.corrupt(last.end, "a block does not check, and a later segment follows it"));
         }
