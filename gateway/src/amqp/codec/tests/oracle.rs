@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::samples::{any_properties, any_table, methods};
 use super::{frames_of, method_frame, wide};
-use crate::amqp::codec::{Frame, Limits, Method, Payload, Properties, Table, Text, Value, frame};
+use crate::amqp::codec::{Frame, Limits, Payload, Properties, RawTable, Table, Text, Value, frame};
 
 fn theirs(bytes: &[u8]) -> AMQPFrame {
     let (rest, frame) = parse_frame(bytes).unwrap_or_else(|error| panic!("they do not read {bytes:?}: {error:?}"));
@@ -27,8 +27,10 @@ fn fields(shown: &str) -> Vec<(String, String)> {
     let inside = shown.split_once('{').map_or("", |(_, inside)| inside).trim_end_matches([' ', '}']);
     let pairs = inside.split(", ").filter_map(|pair| pair.trim().split_once(": "));
     let pairs = pairs.filter(|(name, _)| {
-        // Tables and long strings are shown differently.
-        !["arguments", "properties", "mechanisms", "locales", "response", "challenge", "secret"].iter().any(|of| name.ends_with(of))
+        // Tables and long strings are shown differently, and the size they leave out as nobody has it.
+        !["arguments", "properties", "mechanisms", "locales", "response", "challenge", "secret", "prefetch_size"]
+            .iter()
+            .any(|of| name.ends_with(of))
     });
     let named = |name: &str| name.replace("kind", "type").replace("nowait", "no_wait");
     pairs.map(|(name, value)| (named(name), value.to_owned())).collect()
@@ -92,10 +94,10 @@ proptest! {
         }
         let table = properties.headers.map(|table| {
             let bytes = Bytes::copy_from_slice(table.as_bytes());
-            let table = Table::decode(&bytes, crate::amqp::codec::RawTable::check(&bytes, &wide()).unwrap());
+            let table = Table::decode(&bytes, RawTable::check(&bytes, &wide()).unwrap());
             super::encoded(&as_they_have_it(table))
         });
-        properties.headers = table.as_ref().map(|table| crate::amqp::codec::RawTable::check(table, &Limits::default()).unwrap());
+        properties.headers = table.as_ref().map(|table| RawTable::check(table, &Limits::default()).unwrap());
         let mut bytes = BytesMut::new();
         frame::write_header(&mut bytes, 1, body_size, |out| properties.write(out));
         let Payload::Header(header) = ours(&theirs(&bytes)).payload else { panic!("no header") };
@@ -114,5 +116,4 @@ fn a_body_and_a_heartbeat_are_theirs_too() {
     let body = AMQPFrame::Body(4, b"body".to_vec());
     assert_eq!(ours(&body), Frame { channel: 4, payload: Payload::Body(Bytes::from_static(b"body")) });
     assert!(matches!(theirs(&frame::HEARTBEAT_FRAME), AMQPFrame::Heartbeat));
-    let _: Option<Method> = None;
 }

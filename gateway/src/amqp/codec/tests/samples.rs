@@ -106,7 +106,7 @@ pub(super) fn methods(arguments: &Table) -> Vec<Method> {
         Queue::UnbindOk {},
     ];
     let basic = [
-        Basic::Qos { prefetch_size: 1, prefetch_count: 2, global: true },
+        Basic::Qos { prefetch_size: 0, prefetch_count: 2, global: true },
         Basic::QosOk {},
         Basic::Consume {
             queue: a.clone(),
@@ -185,7 +185,8 @@ pub(in crate::amqp) fn any_table() -> impl Strategy<Value = Table> {
 
 /// Properties, their table among them, as bytes.
 pub(in crate::amqp) fn any_properties() -> impl Strategy<Value = Bytes> {
-    let short = || prop::option::weighted(0.3, prop_oneof![vec(any::<u8>(), 0..256), "[a-z0-9-]{0,30}".prop_map(Vec::from)]);
+    let short =
+        || prop::option::weighted(0.3, prop_oneof![vec(any::<u8>(), 0..256), "[a-z0-9-]{0,30}".prop_map(Vec::from)]);
     let octets = (prop::option::of(any::<u8>()), prop::option::of(any::<u8>()));
     let timestamp = prop::option::of(prop_oneof![any::<u64>(), 0..4_000_000_000_u64]);
     let expiration = prop::option::weighted(0.3, prop_oneof!["[0-9]{1,9}", Just("007".to_owned())]);
