@@ -1,11 +1,16 @@
 //! What a client may ask for, in no protocol's words. Permission is checked here and only here.
 
+mod ack_id;
+mod draft;
 mod error;
+mod gathering;
 mod groups;
 mod header_type;
 mod partitioner;
+mod places;
 mod principal;
 mod properties;
+mod records;
 mod topics;
 
 use std::sync::Arc;
@@ -16,11 +21,16 @@ use tidegate_engine::{
     Watch, Write,
 };
 
+pub use ack_id::AckKey;
+pub use draft::{Draft, dedupe_key, first_u64};
 pub use error::{Error, Kind, Result};
+pub use gathering::{Gathering, Group, stored_timestamp_ms};
 pub use header_type::{HeaderType, read_header_types, write_header_types};
 pub use partitioner::{Partitioner, murmur2};
+pub use places::{Anchor, Place};
 pub use principal::{Action, Principal, Resource};
 pub use properties::property;
+pub use records::{Page, ReadLimit};
 
 /// The one door to the engine. Clones share it.
 #[derive(Clone)]
@@ -101,7 +111,7 @@ impl Broker {
 
     /// Where a record goes: by key as Kafka's default partitioner does, without one round robin.
     #[must_use]
-    pub fn place(&self, topic: &Topic, key: Option<&[u8]>) -> PartitionId {
+    pub fn place(&self, topic: &Topic, key: Option<&[u8]>) -> Place {
         self.partitioner.place(topic, key)
     }
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::listen::{Listen, Section, Written};
-use crate::{admin, http, kafka};
+use crate::{admin, grpc, http, kafka};
 
 /// The listeners there are.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -15,8 +15,8 @@ pub struct Listeners {
     pub kafka: Section<kafka::Config>,
     /// Administration: /metrics, /livez, /readyz, /startupz, /config.
     pub admin: Section<admin::Config>,
-    /// gRPC: not in this version; only `off` is accepted.
-    pub grpc: Section<Absent>,
+    /// gRPC.
+    pub grpc: Section<grpc::Config>,
     /// AMQP 0-9-1: not in this version; only `off` is accepted.
     pub amqp: Section<Absent>,
     /// RabbitMQ-compatible management API: not in this version; only `off` is accepted.
@@ -34,7 +34,7 @@ impl Default for Listeners {
             http: Section::new(Listen::loopback(8080)),
             kafka: Section::new(Listen::loopback(9092)),
             admin: Section::new(Listen::loopback(9600)),
-            grpc: Section::new(Listen::Off),
+            grpc: Section::new(Listen::loopback(50051)),
             amqp: Section::new(Listen::Off),
             management: Section::new(Listen::Off),
         }
@@ -60,7 +60,7 @@ impl Listeners {
 pub const NAMES: [&str; 6] = ["http", "kafka", "admin", "grpc", "amqp", "management"];
 
 /// The listeners of [`NAMES`] that this version does not have.
-pub const ABSENT: [&str; 3] = ["grpc", "amqp", "management"];
+pub const ABSENT: [&str; 2] = ["amqp", "management"];
 
 impl<'de> Deserialize<'de> for Listeners {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -70,7 +70,7 @@ impl<'de> Deserialize<'de> for Listeners {
             http: Option<Written<http::Config>>,
             kafka: Option<Written<kafka::Config>>,
             admin: Option<Written<admin::Config>>,
-            grpc: Option<Written<Absent>>,
+            grpc: Option<Written<grpc::Config>>,
             amqp: Option<Written<Absent>>,
             management: Option<Written<Absent>>,
         }

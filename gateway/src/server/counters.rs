@@ -1,7 +1,7 @@
 //! What the listeners count, as metrics.
 
 use crate::admin::{Family, Labels, Number};
-use crate::{http, kafka};
+use crate::{grpc, http, kafka};
 
 /// The members of consumer groups, under the name that kafka_exporter made known.
 pub fn members(listener: &kafka::Listener) -> Family {
@@ -61,5 +61,25 @@ pub fn http(metrics: &http::Metrics) -> Vec<Family> {
         Family::counter("tidegate_http_sent_messages", "Messages given out", sent),
         Family::counter("tidegate_http_sent_bytes", "Bytes of keys, values and headers given out", sent_bytes),
         Family::counters("tidegate_http_requests", "Requests by route and class of status", requests.collect()),
+    ]
+}
+
+/// The gRPC listener's.
+pub fn grpc(metrics: &grpc::Metrics) -> Vec<Family> {
+    let requests = metrics.requests().map(|requests| {
+        let labels: Labels = vec![("method", requests.method.to_owned()), ("code", requests.code.to_owned())];
+        (labels, requests.count.number())
+    });
+    let (received, received_bytes) = metrics.messages_received();
+    let (sent, sent_bytes) = metrics.messages_sent();
+    vec![
+        Family::gauge("tidegate_grpc_connections", "Connections open", metrics.connections()),
+        Family::gauge("tidegate_grpc_streams", "Streams open", metrics.streams()),
+        Family::gauge("tidegate_grpc_sessions", "Consumers' sessions, those that may come back included", metrics.sessions()),
+        Family::counter("tidegate_grpc_received_messages", "Messages published, repeats included", received),
+        Family::counter("tidegate_grpc_received_bytes", "Bytes of messages published, as packed", received_bytes),
+        Family::counter("tidegate_grpc_sent_messages", "Messages given out", sent),
+        Family::counter("tidegate_grpc_sent_bytes", "Bytes of keys, values and headers given out", sent_bytes),
+        Family::counters("tidegate_grpc_requests", "Calls and streams ended, by method and status code", requests.collect()),
     ]
 }

@@ -23,7 +23,7 @@ use crate::broker::{self, Broker};
 use crate::config::{Config, Listen};
 use crate::identity::Identity;
 use crate::listener::Drain;
-use crate::{http, kafka};
+use crate::{grpc, http, kafka};
 
 /// The admin listener has only short answers to finish.
 const ADMIN_DEADLINE: Duration = Duration::from_secs(1);
@@ -42,6 +42,8 @@ pub struct Server {
 pub struct Addresses {
     /// HTTP API.
     pub http: Option<SocketAddr>,
+    /// gRPC.
+    pub grpc: Option<SocketAddr>,
     /// Kafka.
     pub kafka: Option<SocketAddr>,
     /// Administration.
@@ -52,7 +54,7 @@ impl fmt::Display for Addresses {
     /// One line for programs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("READY")?;
-        for (name, address) in [("http", self.http), ("kafka", self.kafka), ("admin", self.admin)] {
+        for (name, address) in [("http", self.http), ("grpc", self.grpc), ("kafka", self.kafka), ("admin", self.admin)] {
             if let Some(address) = address {
                 write!(f, " {name}={address}")?;
             }
@@ -64,6 +66,7 @@ impl fmt::Display for Addresses {
 /// Sockets, bound before anything is opened: a taken port is known at once and nobody is turned away meanwhile.
 struct Sockets {
     http: Option<TcpListener>,
+    grpc: Option<TcpListener>,
     kafka: Option<TcpListener>,
     admin: Option<TcpListener>,
 }
@@ -89,6 +92,7 @@ impl Server {
         gateway.set_ready(Running { broker, listeners });
         tracing::info!(
             http = addresses.http.map(tracing::field::display),
+            grpc = addresses.grpc.map(tracing::field::display),
             kafka = addresses.kafka.map(tracing::field::display),
             admin = addresses.admin.map(tracing::field::display),
             took_ms = started.elapsed().as_millis() as u64,
@@ -189,6 +193,13 @@ fn serve_clients(config: &Config, sockets: Sockets, broker: &Broker, identity: I
         drain.spawn(http::serve(socket, listener));
         gather.push(Box::new(move || counters::http(&metrics)));
     }
+    if let Some(socket) = sockets.grpc {
+        let settings = Arc::new(config.listeners.grpc.settings.clone());
+        let listener = grpc::Grpc::new(broker.clone(), settings, identity.ack_key, drain.clone());
+        let metrics = listener.metrics();
+        drain.spawn(grpc::serve(socket, listener));
+        gather.push(Box::new(move || counters::grpc(&metrics)));
+    }
     gather
 }
 
@@ -197,6 +208,7 @@ impl Sockets {
         let listeners = &config.listeners;
         Ok(Self {
             http: bind("http", listeners.http.listen).await?,
+            grpc: bind("grpc", listeners.grpc.listen).await?,
             kafka: bind("kafka", listeners.kafka.listen).await?,
             admin: bind("admin", listeners.admin.listen).await?,
         })
@@ -205,7 +217,14 @@ impl Sockets {
     fn addresses(&self) -> Result<Addresses, Error> {
         let address = |socket: &Option<TcpListener>| socket.as_ref().map(TcpListener::local_addr).transpose();
         let addresses =
-            || Ok(Addresses { http: address(&self.http)?, kafka: address(&self.kafka)?, admin: address(&self.admin)? });
+            || {
+                Ok(Addresses {
+                    http: address(&self.http)?,
+                    grpc: address(&self.grpc)?,
+                    kafka: address(&self.kafka)?,
+                    admin: address(&self.admin)?,
+                })
+            };
         addresses().map_err(|error: std::io::Error| Error::Internal(error.to_string()))
     }
 }

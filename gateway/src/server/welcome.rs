@@ -7,10 +7,11 @@ use super::Addresses;
 
 /// For a terminal.
 pub fn welcome(addresses: &Addresses, data_dir: &Path) -> String {
-    let Addresses { http, kafka, admin } = *addresses;
+    let Addresses { http, grpc, kafka, admin } = *addresses;
     let mut text = format!("Tidegate {} is ready, its data in {}\n\n", env!("CARGO_PKG_VERSION"), data_dir.display());
     let lines = [
         http.map(|address| format!("  HTTP    http://{address}")),
+        grpc.map(|address| format!("  gRPC    {address}")),
         kafka.map(|address| format!("  Kafka   {address}")),
         admin.map(|address| format!("  admin   http://{address}/metrics")),
     ];
