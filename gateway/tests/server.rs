@@ -30,7 +30,7 @@ impl Home {
         let data = self.path().join("data");
         let listen = "{ listen: 127.0.0.1:0 }";
         let yaml = format!(
-            "data_dir: {}\nlisteners: {{ http: {listen}, kafka: {listen}, amqp: {listen}, admin: {listen} }}\n{more}\n",
+            "data_dir: {}\nlisteners: {{ http: {listen}, kafka: {listen}, amqp: {listen}, grpc: {listen}, admin: {listen} }}\n{more}\n",
             data.display()
         );
         let file = self.path().join("tidegate.yaml");

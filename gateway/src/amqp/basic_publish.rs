@@ -261,7 +261,7 @@ impl Session<'_> {
             Some(partitions) => partitions,
             None => {
                 let key = message.key();
-                placed = route.topics.iter().map(|topic| self.listener.broker.place(topic, key)).collect();
+                placed = route.topics.iter().map(|topic| self.listener.broker.place(topic, key).id).collect();
                 &placed
             }
         };

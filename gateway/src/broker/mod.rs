@@ -1,13 +1,18 @@
 //! What a client may ask for, in no protocol's words. Permission is checked here and only here.
 
+mod ack_id;
+mod draft;
 mod error;
 mod exchanges;
+mod gathering;
 mod groups;
 mod header_type;
 mod partitioner;
+mod places;
 mod principal;
 mod properties;
 mod queues;
+mod records;
 mod topics;
 mod topology;
 
@@ -20,13 +25,18 @@ use tidegate_engine::{
     Watch, Write,
 };
 
+pub use ack_id::AckKey;
+pub use draft::{Draft, dedupe_key, first_u64};
 pub use error::{Error, Kind, Result};
 pub use exchanges::Route;
+pub use gathering::{Gathering, Group, stored_timestamp_ms};
 pub use header_type::{HeaderType, NestedVisitor, parse_decimal, read_header_types, visit_nested, write_header_types};
 pub use partitioner::{Partitioner, murmur2};
+pub use places::{Anchor, Place};
 pub use principal::{Action, Principal, Resource};
 pub use properties::property;
 pub use queues::{Attachment, QueueInfo};
+pub use records::{Page, ReadLimit};
 pub use topology::{ExchangeKind, ExchangeSpec, OwnerId, QueueSpec};
 
 /// The one door to the engine. Clones share it.
@@ -137,7 +147,7 @@ impl Broker {
 
     /// Where a record goes: by key as Kafka's default partitioner does, without one round robin.
     #[must_use]
-    pub fn place(&self, topic: &Topic, key: Option<&[u8]>) -> PartitionId {
+    pub fn place(&self, topic: &Topic, key: Option<&[u8]>) -> Place {
         self.partitioner.place(topic, key)
     }
 

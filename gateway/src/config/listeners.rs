@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::listen::{Listen, Section, Written};
-use crate::{admin, amqp, http, kafka};
+use crate::{admin, amqp, grpc, http, kafka};
 
 /// The listeners there are.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -17,8 +17,8 @@ pub struct Listeners {
     pub amqp: Section<amqp::Config>,
     /// Administration: /metrics, /livez, /readyz, /startupz, /config.
     pub admin: Section<admin::Config>,
-    /// gRPC: not in this version; only `off` is accepted.
-    pub grpc: Section<Absent>,
+    /// gRPC.
+    pub grpc: Section<grpc::Config>,
     /// RabbitMQ-compatible management API: not in this version; only `off` is accepted.
     pub management: Section<Absent>,
 }
@@ -35,7 +35,7 @@ impl Default for Listeners {
             kafka: Section::new(Listen::loopback(9092)),
             amqp: Section::new(Listen::loopback(5672)),
             admin: Section::new(Listen::loopback(9600)),
-            grpc: Section::new(Listen::Off),
+            grpc: Section::new(Listen::loopback(50051)),
             management: Section::new(Listen::Off),
         }
     }
@@ -60,7 +60,7 @@ impl Listeners {
 pub const NAMES: [&str; 6] = ["http", "kafka", "amqp", "admin", "grpc", "management"];
 
 /// The listeners of [`NAMES`] that this version does not have.
-pub const ABSENT: [&str; 2] = ["grpc", "management"];
+pub const ABSENT: [&str; 1] = ["management"];
 
 impl<'de> Deserialize<'de> for Listeners {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -70,7 +70,7 @@ impl<'de> Deserialize<'de> for Listeners {
             http: Option<Written<http::Config>>,
             kafka: Option<Written<kafka::Config>>,
             admin: Option<Written<admin::Config>>,
-            grpc: Option<Written<Absent>>,
+            grpc: Option<Written<grpc::Config>>,
             amqp: Option<Written<amqp::Config>>,
             management: Option<Written<Absent>>,
         }

@@ -9,14 +9,15 @@ use super::Error;
 use crate::config::{Config, Listen};
 use crate::listener::Surroundings;
 use crate::metrics::Gather;
-use crate::{amqp, http, kafka};
+use crate::{amqp, grpc, http, kafka};
 
 /// How a listener is started on its socket; what gathers its metrics.
 type Start = fn(TcpListener, &Surroundings) -> Gather;
 
 /// Every listener for clients: its name in the configuration, how a person is told its address, and how it starts.
-const LISTENERS: [(&str, &str, Start); 3] = [
+const LISTENERS: [(&str, &str, Start); 4] = [
     ("http", "HTTP    http://", http::start),
+    ("grpc", "gRPC    ", grpc::start),
     ("kafka", "Kafka   ", kafka::start),
     ("amqp", "AMQP    amqp://guest:guest@", amqp::start),
 ];

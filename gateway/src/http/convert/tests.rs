@@ -264,16 +264,3 @@ fn a_tombstone_is_no_empty_body() {
     assert_eq!(Draft::from_fields(&fields, Bytes::new()).unwrap().value, None);
     assert_eq!(from_json(serde_json::json!({"key": "k", "value": null})).unwrap().value, None);
 }
-
-#[test]
-fn idempotency_keys_have_a_scope() {
-    let key = dedupe_key("default", "orders", b"1", 0);
-    for other in [
-        dedupe_key("other", "orders", b"1", 0),
-        dedupe_key("default", "order", b"s1", 0),
-        dedupe_key("default", "orders", b"2", 0),
-        dedupe_key("default", "orders", b"1", 1),
-    ] {
-        assert_ne!(key, other);
-    }
-}
