@@ -11,7 +11,7 @@ use clap::Args;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
 use super::amqp_client::{self, Arguments, BASIC_ACK, BASIC_DELIVER, BASIC_NACK, BASIC_PUBLISH, Client, Frame, Reader};
@@ -138,6 +138,12 @@ async fn declare(options: &Options) -> Result<(), Error> {
 /// What a publisher waits for: (when it was written, up to which number), in order.
 type Unconfirmed = Mutex<VecDeque<(Instant, u64)>>;
 
+/// How many messages there are to be confirmed, as soon as that is known.
+struct All {
+    sent: AtomicU64,
+    known: Notify,
+}
+
 async fn publish(options: Arc<Options>, progress: Arc<Progress>, run: Arc<Run>) -> Result<Measured, Error> {
     let mut client = options.connect().await?;
     if options.in_flight == 0 {
@@ -146,7 +152,7 @@ async fn publish(options: Arc<Options>, progress: Arc<Progress>, run: Arc<Run>) 
     client.call((85, 10), |method| method.u8(0)).await?;
     let room = Semaphore::new(options.in_flight);
     let (unconfirmed, frame_max) = (Unconfirmed::default(), client.frame_max);
-    let all = AtomicU64::new(u64::MAX);
+    let all = All { sent: AtomicU64::new(u64::MAX), known: Notify::new() };
     let mut messages = Messages::new(&options, frame_max, run.size());
     let sending = async {
         let mut number = 0;
@@ -163,7 +169,8 @@ async fn publish(options: Arc<Options>, progress: Arc<Progress>, run: Arc<Run>) 
             unconfirmed.lock().push_back((Instant::now(), number));
             messages.write(&mut client.writer, count as usize, &progress).await?;
         }
-        all.store(number, Ordering::Release);
+        all.sent.store(number, Ordering::Release);
+        all.known.notify_one();
         Ok::<(), Error>(())
     };
     let confirming = confirm(&mut client.reader, &unconfirmed, &room, &all, &run);
@@ -179,12 +186,12 @@ async fn confirm(
     reader: &mut Reader,
     unconfirmed: &Unconfirmed,
     room: &Semaphore,
-    all: &AtomicU64,
+    all: &All,
     run: &Run,
 ) -> Result<Measured, Error> {
     let mut measured = Measured::new()?;
     let mut confirmed = Confirmed::default();
-    while confirmed.count() < all.load(Ordering::Acquire) {
+    while confirmed.count() < all.sent.load(Ordering::Acquire) {
         let before = confirmed.count();
         while let Some(frame) = reader.next()? {
             let Frame::Method(id, mut arguments) = frame else { continue };
@@ -199,10 +206,10 @@ async fn confirm(
         }
         room.add_permits((confirmed.count() - before) as usize);
         record_confirmed(unconfirmed, confirmed.floor, run, &mut measured);
-        if confirmed.count() < all.load(Ordering::Acquire) {
-            // The sender may find out meanwhile that there is nothing more to wait for.
-            if let Ok(filled) = tokio::time::timeout(Duration::from_millis(100), reader.fill()).await {
-                filled?;
+        if confirmed.count() < all.sent.load(Ordering::Acquire) {
+            tokio::select! {
+                filled = reader.fill() => filled?,
+                () = all.known.notified() => {}
             }
         }
     }
