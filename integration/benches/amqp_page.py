@@ -50,7 +50,7 @@ def section(r):
     return f"""## AMQP beside RabbitMQ
 
 RabbitMQ's own PerfTest, unchanged, one producer and one consumer (which share the machine with the broker, and are a limit of
-their own). Tidegate has synced what it confirms; RabbitMQ confirms when the kernel has it, and syncs within moments.
+their own). Tidegate has synced what it confirms; RabbitMQ's classic queues never ask the disk to (strace counts no fsync).
 
 ![AMQP: CPU seconds per million messages, and rate](benchmarks-amqp.svg)
 
