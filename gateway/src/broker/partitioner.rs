@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tidegate_engine::{PartitionId, Topic};
+use tidegate_engine::Topic;
+
+use super::Place;
 
 /// Chooses partitions; shared by all connections.
 #[derive(Debug, Default)]
@@ -13,14 +15,14 @@ pub struct Partitioner {
 impl Partitioner {
     /// By key exactly as Kafka's default partitioner does (so both kinds of publisher agree), without a key in turn.
     #[must_use]
-    pub fn place(&self, topic: &Topic, key: Option<&[u8]>) -> PartitionId {
+    pub fn place(&self, topic: &Topic, key: Option<&[u8]>) -> Place {
         let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX).max(1);
         let index = match key {
             Some(key) => (murmur2(key) & 0x7fff_ffff) % count,
             None if count == 1 => 0,
             None => self.next.fetch_add(1, Ordering::Relaxed) % count,
         };
-        topic.partitions[index as usize]
+        Place { index, id: topic.partitions[index as usize] }
     }
 }
 

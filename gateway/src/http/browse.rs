@@ -12,14 +12,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer::{self, at_least_one};
 use super::convert::field::fields_of;
-use super::convert::first_u64;
 use super::convert::json::MessageView;
 use super::convert::parse_time;
 use super::error::{Problem, Result};
 use super::extract::{Params, Target, negotiate};
-use super::publish::{Place, place_by_key};
-use super::read::{Page, ReadLimit, read_page, record_at};
 use super::state::Http;
+use crate::broker::{Anchor, Page, Place, ReadLimit, first_u64};
 
 pub(super) const JSON: &str = "application/json";
 pub(super) const NDJSON: &str = "application/x-ndjson";
@@ -83,7 +81,7 @@ pub(super) async fn browse(
     let offset = query.start(&http, place).await?;
     let key = query.key.as_deref().map(str::as_bytes);
     let wanted = |record: &Record| key.is_none() || record.key.as_deref() == key;
-    let page = read_page(&http.broker, place.id, offset, limit, wanted).await?;
+    let page = http.broker.read_page(place.id, offset, limit, wanted).await?;
     http.metrics.sent(page.records.len(), page.records.iter().map(Record::size).sum());
     let body = page_body(&topic, place.index, &page, form)?;
     Ok(tagged(&fields, body, form))
@@ -93,7 +91,7 @@ impl BrowseQuery {
     fn place(&self, http: &Http, topic: &Topic) -> Result<Place> {
         let index = match (self.partition, &self.key) {
             (Some(index), _) => index,
-            (None, Some(key)) => return Ok(place_by_key(http, topic, Some(key.as_bytes()))),
+            (None, Some(key)) => return Ok(http.broker.place(topic, Some(key.as_bytes()))),
             (None, None) if topic.partitions.len() == 1 => 0,
             (None, None) => {
                 return Err(Problem::invalid(format!(
@@ -103,7 +101,7 @@ impl BrowseQuery {
                 )));
             }
         };
-        find_partition(topic, index)
+        Ok(Place::find(topic, index)?)
     }
 
     async fn start(&self, http: &Http, place: Place) -> Result<u64> {
@@ -112,27 +110,11 @@ impl BrowseQuery {
             (Some(offset), None) => Ok(offset),
             (None, Some(time)) => {
                 let at_ms = parse_time(time).map_err(|reason| Problem::invalid(reason).within("timestamp"))?;
-                let found = http.broker.offset_for_time(place.id, at_ms).await?;
-                Ok(match found {
-                    Some(found) => found.offset,
-                    None => http.broker.partition(place.id)?.high_watermark,
-                })
+                Ok(http.broker.offset_at(place.id, Anchor::Time(at_ms)).await?)
             }
             (None, None) => Ok(http.broker.partition(place.id)?.log_start),
         }
     }
-}
-
-/// A partition by its index.
-pub(super) fn find_partition(topic: &Topic, index: u32) -> Result<Place> {
-    let id = topic.partition(index).ok_or_else(|| {
-        let count = topic.partitions.len();
-        Problem::not_found(format!(
-            "topic '{}' has {count} partitions, counted from 0: there is no partition {index}",
-            topic.name
-        ))
-    })?;
-    Ok(Place { index, id })
 }
 
 fn page_body(topic: &Topic, partition: u32, page: &Page, form: &str) -> Result<Vec<u8>> {
@@ -194,8 +176,8 @@ pub(super) fn not_acceptable(offered: &[&str]) -> Problem {
 pub(super) async fn get_message(State(http): State<Http>, target: Target, fields: HeaderMap) -> Result<Response> {
     let topic = http.broker.topic_for_read(&target.principal, target.topic())?;
     let (index, offset) = parse_id(target.get("id"))?;
-    let place = find_partition(&topic, index)?;
-    let record = record_at(&http.broker, place.id, offset).await?;
+    let place = Place::find(&topic, index)?;
+    let record = http.broker.record_at(place.id, offset).await?;
     http.metrics.sent(1, record.size());
     if negotiate(&fields, &["application/octet-stream", JSON]) == Some(JSON) {
         return Ok(answer::json(StatusCode::OK, &MessageView::new(topic.name.name(), index, &record, None)));

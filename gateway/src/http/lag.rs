@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
-use tidegate_engine::PartitionId;
 use utoipa::ToSchema;
 
 use super::answer;
@@ -16,7 +15,6 @@ use super::error::Result;
 use super::extract::Target;
 use super::groups::find_group;
 use super::state::{Http, now_ms};
-use crate::broker::{Broker, Principal};
 use crate::units;
 
 /// What a group has still to consume.
@@ -59,7 +57,7 @@ pub(super) async fn get_lag(State(http): State<Http>, target: Target) -> Result<
     let lags = broker.lag(principal, name)?;
     let committed: HashMap<_, _> =
         broker.committed(principal, name)?.into_iter().map(|progress| (progress.partition, progress.offset)).collect();
-    let names = partition_names(broker, principal);
+    let names = broker.partition_names(principal);
     let oldest_ms = lags.iter().filter_map(|lag| lag.oldest_timestamp_ms).min();
     let partitions = lags.iter().filter_map(|lag| {
         let (topic, partition) = names.get(&lag.partition)?.clone();
@@ -84,13 +82,4 @@ pub(super) async fn get_lag(State(http): State<Http>, target: Target) -> Result<
 fn age(timestamp_ms: i64) -> String {
     let age = u64::try_from(now_ms().saturating_sub(timestamp_ms)).unwrap_or_default();
     units::print_duration(Duration::from_millis(age))
-}
-
-/// The topic and index of every partition the principal may read.
-pub(super) fn partition_names(broker: &Broker, principal: &Principal) -> HashMap<PartitionId, (String, u32)> {
-    let topics = broker.topics(principal);
-    let named = topics.iter().flat_map(|topic| {
-        topic.partitions.iter().zip(0..).map(|(id, index)| (*id, (topic.name.name().to_owned(), index)))
-    });
-    named.collect()
 }

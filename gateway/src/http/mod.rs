@@ -2,7 +2,6 @@
 //!
 //! `serve` runs it; one file holds the routes of one family, `convert` maps messages, `error` maps errors.
 
-mod ack_id;
 mod answer;
 mod attempts;
 mod browse;
@@ -19,7 +18,6 @@ mod openapi;
 mod publish;
 mod publish_batch;
 mod pull;
-mod read;
 mod seek;
 mod serve;
 mod session;
@@ -38,7 +36,7 @@ use axum::routing::get;
 pub use config::Config;
 pub use metrics::{Metrics, Requests};
 pub use openapi::document;
-pub use serve::serve;
+pub use serve::{serve, start};
 pub use state::Http;
 
 use error::Problem;

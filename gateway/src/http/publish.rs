@@ -5,18 +5,17 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 use tidegate_engine::batch::Batch;
-use tidegate_engine::{Appended, Durability, PartitionId, Topic, Write};
+use tidegate_engine::{Appended, Durability, Topic, Write};
 use utoipa::ToSchema;
 
 use super::answer;
-use super::browse::find_partition;
 use super::convert::json::message_id;
-use super::convert::{Draft, print_time};
+use super::convert::print_time;
 use super::error::Result;
 use super::extract::{Target, Whole};
-use super::read::record_at;
 use super::state::{Http, now_ms};
 use super::topics::DurabilityBody;
+use crate::broker::{Draft, Place, stored_timestamp_ms};
 
 /// The answer was given before: the first result of this idempotency key.
 pub(super) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -39,13 +38,6 @@ pub struct PublishedView<'a> {
     pub(super) durability: Durability,
     /// It was stored before, under the same idempotency key.
     pub(super) duplicate: bool,
-}
-
-/// A message's partition: its index and the engine's id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Place {
-    pub index: u32,
-    pub id: PartitionId,
 }
 
 /// Publish one message.
@@ -81,7 +73,7 @@ pub(super) async fn publish(
 ) -> Result<Response> {
     let draft = Draft::from_fields(&fields, body)?;
     let topic = http.broker.topic_for_write(&target.principal, target.topic()).await?;
-    let place = place(&http, &topic, &draft, None)?;
+    let place = http.broker.place_draft(&topic, &draft, None)?;
     let dedupe = draft
         .idempotency_key
         .as_deref()
@@ -94,36 +86,10 @@ pub(super) async fn publish(
     let appended = appends.results.pop().unwrap_or(Err(tidegate_engine::Error::Closed))?;
     appends.commit.wait().await?;
     let timestamp = match appended.base_offset.filter(|_| appended.duplicate) {
-        Some(offset) => record_at(&http.broker, place.id, offset).await.ok().map(|first| first.timestamp_ms),
-        None => timestamp_of(&appended, record.timestamp_ms),
+        Some(offset) => http.broker.record_at(place.id, offset).await.ok().map(|first| first.timestamp_ms),
+        None => stored_timestamp_ms(&appended, record.timestamp_ms),
     };
     Ok(created(&PublishedView::new(&topic, place, &appended, timestamp, 0)))
-}
-
-/// Where a message goes. A message that may be sent again must find the same partition again: without a key of its own
-/// it goes by its idempotency key, or that of its batch.
-pub(super) fn place(http: &Http, topic: &Topic, draft: &Draft, batch_key: Option<&[u8]>) -> Result<Place> {
-    if let Some(index) = draft.partition {
-        return find_partition(topic, index);
-    }
-    let key = draft.key.as_deref().or(draft.idempotency_key.as_deref()).or(batch_key);
-    Ok(place_by_key(http, topic, key))
-}
-
-/// Where messages of a key go.
-pub(super) fn place_by_key(http: &Http, topic: &Topic, key: Option<&[u8]>) -> Place {
-    let id = http.broker.place(topic, key);
-    let index = topic.partitions.iter().position(|of| *of == id).unwrap_or_default();
-    Place { index: u32::try_from(index).unwrap_or_default(), id }
-}
-
-/// The stored timestamp of a message. That of a repeat is the first one's, which the write does not tell.
-pub(super) fn timestamp_of(appended: &Appended, sent_ms: i64) -> Option<i64> {
-    match appended.append_time_ms {
-        _ if appended.duplicate => None,
-        stamped if stamped >= 0 => Some(stamped),
-        _ => Some(sent_ms),
-    }
 }
 
 impl<'a> PublishedView<'a> {

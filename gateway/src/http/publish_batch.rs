@@ -1,26 +1,22 @@
 //! `POST /v1/topics/{topic}/messages:batch`: many messages of one topic in one request, a result for each.
 
-use std::collections::HashMap;
-
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tidegate_engine::batch::{Batch, Record};
-use tidegate_engine::{Appended, Atomic, DedupeKey, PartitionId, Topic, Write};
+use tidegate_engine::{Appended, Atomic};
 use utoipa::ToSchema;
 
 use super::answer;
 use super::convert::field::idempotency_key;
 use super::convert::json::{MessageBody, is_json};
-use super::convert::{Draft, dedupe_key, first_u64};
 use super::error::{Problem, Result};
 use super::extract::{Target, Whole, content_type, unsupported_media_type};
-use super::publish::{IDEMPOTENT_REPLAYED, Place, PublishedView, place, timestamp_of};
+use super::publish::{IDEMPOTENT_REPLAYED, PublishedView};
 use super::state::{Http, now_ms};
-use crate::broker::{Kind, property};
+use crate::broker::{Draft, Gathering, Group, Kind, property};
 
 /// A whole batch of CloudEvents (CloudEvents JSON format, section 4).
 const CLOUD_EVENTS: &str = "application/cloudevents-batch+json";
@@ -66,27 +62,6 @@ pub enum ResultView<'a> {
     },
 }
 
-/// Messages that go to one partition in one batch.
-struct Group {
-    place: Place,
-    /// Where in the request each message was.
-    positions: Vec<usize>,
-    records: Vec<Record>,
-    bytes: usize,
-    hasher: blake3::Hasher,
-    dedupe: Option<DedupeKey>,
-    deliver_at_ms: Option<i64>,
-}
-
-/// The request, apart from the messages.
-struct Request<'a> {
-    http: &'a Http,
-    topic: &'a Topic,
-    namespace: &'a str,
-    key: Option<Bytes>,
-    now_ms: i64,
-}
-
 /// Publish many messages.
 ///
 /// Each message is stored on its own, or with `atomic` all or none. `Idempotency-Key` covers the whole batch: sent again, it stores what was not stored the first time. A body of type application/cloudevents-batch+json is an array of CloudEvents in JSON; each becomes a message in structured mode, keyed by its `partitionkey`.
@@ -105,16 +80,13 @@ pub(super) async fn publish_batch(
     let (drafts, atomic) = read_drafts(&fields, &body, http.config.max_batch_messages)?;
     let topic = http.broker.topic_for_write(&target.principal, target.topic()).await?;
     let key = fields.get("idempotency-key").map(idempotency_key).transpose()?;
-    let namespace = target.principal.namespace();
-    let request = Request { http: &http, topic: &topic, namespace, key, now_ms: now_ms() };
+    let mut gathering = Gathering::new(target.principal.namespace(), key, now_ms());
     let mut results: Vec<Option<ResultView<'_>>> = Vec::new();
     results.resize_with(drafts.len(), || None);
-    let mut groups: Vec<Group> = Vec::new();
-    let mut open: HashMap<PartitionId, usize> = HashMap::new();
     for (position, draft) in drafts.into_iter().enumerate() {
         let placed = draft.and_then(|draft| {
-            let place = place(&http, &topic, &draft, request.key.as_deref())?;
-            request.assign(position, place, draft, &mut groups, &mut open);
+            let place = http.broker.place_draft(&topic, &draft, gathering.key())?;
+            gathering.add(position, &topic, place, draft);
             Ok(())
         });
         match placed {
@@ -123,7 +95,7 @@ pub(super) async fn publish_batch(
             Err(problem) => results[position] = Some(ResultView::failed(problem)),
         }
     }
-    request.store(groups, atomic, &mut results).await?;
+    store(&http, &gathering, atomic, &mut results).await?;
     Ok(answer(results))
 }
 
@@ -172,121 +144,45 @@ fn cloud_event(json: &RawValue) -> Result<Draft> {
     Ok(draft)
 }
 
-impl<'a> Request<'a> {
-    /// Puts a message into a group: with others of its partition if it may, and always after them.
-    fn assign(
-        &self,
-        position: usize,
-        place: Place,
-        draft: Draft,
-        groups: &mut Vec<Group>,
-        open: &mut HashMap<PartitionId, usize>,
-    ) {
-        let dedupe =
-            draft.idempotency_key.as_deref().map(|key| draft.dedupe(self.namespace, self.topic.name.name(), key, 0));
-        let digest = self.key.as_ref().map(|_| draft.digest());
-        let (record, deliver_at_ms) = draft.into_record(self.now_ms);
-        let alone = dedupe.is_some() || deliver_at_ms.is_some();
-        let bytes = packed_bytes(&record);
-        let joined = open
-            .get(&place.id)
-            .map(|index| &mut groups[*index])
-            .filter(|group| !alone && group.bytes + bytes <= self.topic.config.max_message_bytes as usize);
-        let group = match joined {
-            Some(group) => group,
-            None => {
-                if alone {
-                    open.remove(&place.id);
-                } else {
-                    open.insert(place.id, groups.len());
-                }
-                groups.push(Group::new(place, dedupe, deliver_at_ms));
-                let last = groups.len() - 1;
-                &mut groups[last]
-            }
-        };
-        group.positions.push(position);
-        group.records.push(record);
-        group.bytes += bytes;
-        if let Some(digest) = digest {
-            group.hasher.update(&digest.to_le_bytes());
+/// Stores the groups and enters their results.
+async fn store<'a>(
+    http: &Http,
+    gathering: &'a Gathering<'_>,
+    atomic: bool,
+    results: &mut [Option<ResultView<'a>>],
+) -> Result<()> {
+    let groups = gathering.groups();
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let writes = gathering.writes()?;
+    for (group, write) in groups.iter().zip(&writes) {
+        http.metrics.received(group.positions.len(), write.batch.bytes.len());
+    }
+    let (appended, commit) = if atomic {
+        let atomic = Atomic { writes, ..Atomic::default() };
+        let (appended, commit) = http.broker.publish_atomic(atomic).await.map_err(atomic_problem)?;
+        (appended.into_iter().map(Ok).collect(), commit)
+    } else {
+        let appends = http.broker.publish(writes).await;
+        (appends.results, appends.commit)
+    };
+    commit.wait().await?;
+    for (group, appended) in groups.iter().zip(appended) {
+        for (nth, position) in group.positions.iter().enumerate() {
+            results[*position] = Some(match &appended {
+                Ok(appended) => published(group, appended, nth),
+                Err(error) => ResultView::failed(error.clone().into()),
+            });
         }
     }
-
-    /// Stores the groups and enters their results.
-    async fn store(&self, groups: Vec<Group>, atomic: bool, results: &mut [Option<ResultView<'a>>]) -> Result<()> {
-        if groups.is_empty() {
-            return Ok(());
-        }
-        let writes = self.writes(&groups)?;
-        let (appended, commit) = if atomic {
-            let atomic = Atomic { writes, ..Atomic::default() };
-            let (appended, commit) = self.http.broker.publish_atomic(atomic).await.map_err(atomic_problem)?;
-            (appended.into_iter().map(Ok).collect(), commit)
-        } else {
-            let appends = self.http.broker.publish(writes).await;
-            (appends.results, appends.commit)
-        };
-        commit.wait().await?;
-        for (group, appended) in groups.iter().zip(appended) {
-            for (nth, position) in (0..).zip(&group.positions) {
-                results[*position] = Some(match &appended {
-                    Ok(appended) => self.published(group, appended, nth),
-                    Err(error) => ResultView::failed(error.clone().into()),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn writes(&self, groups: &[Group]) -> Result<Vec<Write>> {
-        let mut writes = Vec::with_capacity(groups.len());
-        for (part, group) in (0..).zip(groups) {
-            let batch = Batch::pack(&group.records)?;
-            self.http.metrics.received(group.records.len(), batch.bytes.len());
-            let dedupe = group.dedupe.clone().or_else(|| self.dedupe_group(group, part));
-            let deliver_at_ms = group.deliver_at_ms;
-            writes.push(Write { partitions: vec![group.place.id], batch, dedupe, deliver_at_ms });
-        }
-        Ok(writes)
-    }
-
-    /// The batch's idempotency key covers each of its writes; sent again, it falls into the same writes. They are counted
-    /// from 1: 0 is a message's own.
-    fn dedupe_group(&self, group: &Group, part: u64) -> Option<DedupeKey> {
-        let key = self.key.as_deref()?;
-        let key = dedupe_key(self.namespace, self.topic.name.name(), key, part + 1);
-        Some(DedupeKey { key, body: first_u64(&group.hasher.finalize()) })
-    }
-
-    fn published(&self, group: &Group, appended: &Appended, nth: u64) -> ResultView<'a> {
-        let record = &group.records[usize::try_from(nth).unwrap_or_default()];
-        let timestamp = timestamp_of(appended, record.timestamp_ms);
-        let published = PublishedView::new(self.topic, group.place, appended, timestamp, nth);
-        ResultView::Published { status: StatusCode::CREATED.as_u16(), published }
-    }
+    Ok(())
 }
 
-/// Not more than the record takes in a batch.
-fn packed_bytes(record: &Record) -> usize {
-    // Lengths and deltas are variable-length integers of at most 5 and 10 bytes.
-    const RECORD_OVERHEAD: usize = 40;
-    const HEADER_OVERHEAD: usize = 10;
-    record.size() + RECORD_OVERHEAD + record.headers.len() * HEADER_OVERHEAD
-}
-
-impl Group {
-    fn new(place: Place, dedupe: Option<DedupeKey>, deliver_at_ms: Option<i64>) -> Self {
-        Self {
-            place,
-            positions: Vec::new(),
-            records: Vec::new(),
-            bytes: tidegate_engine::batch::HEADER_BYTES,
-            hasher: blake3::Hasher::new(),
-            dedupe,
-            deliver_at_ms,
-        }
-    }
+fn published<'a>(group: &'a Group, appended: &Appended, nth: usize) -> ResultView<'a> {
+    let timestamp = group.timestamp_ms(appended, nth);
+    let published = PublishedView::new(&group.topic, group.place, appended, timestamp, nth as u64);
+    ResultView::Published { status: StatusCode::CREATED.as_u16(), published }
 }
 
 /// A batch contradicts only what its idempotency keys were used for.

@@ -13,7 +13,6 @@ use utoipa::ToSchema;
 
 use super::answer::{self, DurationText, at_least_one};
 use super::attempts::{Begin, Running};
-use super::convert::dedupe_key;
 use super::convert::json::{Delivered, MessageView};
 use super::error::{Problem, Result};
 use super::extract::Json;
@@ -21,6 +20,7 @@ use super::groups::Caller;
 use super::publish::IDEMPOTENT_REPLAYED;
 use super::settle::{NackBody, SettlementView, acknowledgements, rejections, settle};
 use super::state::{Http, now_ms};
+use crate::broker::dedupe_key;
 use crate::units;
 
 const DEFAULT_MESSAGES: usize = 100;
@@ -109,6 +109,7 @@ fn wanted(http: &Http, body: &PullBody) -> Result<LeaseRequest> {
         max_messages: max_messages.min(http.config.max_pull_messages),
         max_bytes: max_bytes.min(http.config.max_pull_bytes),
         deadline: body.ack_deadline,
+        acknowledge: false,
     })
 }
 

@@ -7,13 +7,12 @@ use tidegate_engine::{PartitionId, TopicName};
 use utoipa::ToSchema;
 
 use super::answer;
-use super::browse::find_partition;
 use super::convert::parse_time;
 use super::error::{Problem, Result};
 use super::extract::Json;
 use super::groups::{Caller, find_group};
 use super::state::Http;
-use crate::broker::{Error, Kind};
+use crate::broker::{Anchor, Error, Kind, Place};
 
 /// Where to: one of `to` and `offsets`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -59,7 +58,7 @@ pub(super) async fn seek(http: &Http, caller: &Caller, body: &Json) -> Result<Re
     let sought = match (body.to, body.offsets) {
         (Some(to), None) => {
             let topics = chosen(&group.config.topics, body.topics)?;
-            everywhere(http, caller, &topics, To::parse(&to)?).await?
+            everywhere(http, caller, &topics, parse_anchor(&to)?).await?
         }
         (None, Some(offsets)) if body.topics.is_none() => one_by_one(http, caller, offsets)?,
         _ => return Err(Problem::invalid("give one of to (with topics, if not all) and offsets")),
@@ -72,23 +71,13 @@ pub(super) async fn seek(http: &Http, caller: &Caller, body: &Json) -> Result<Re
 
 type Sought = Vec<(PartitionId, PositionBody)>;
 
-/// Where on each partition.
-#[derive(Clone, Copy)]
-enum To {
-    Earliest,
-    Latest,
-    Time(i64),
-}
-
-impl To {
-    fn parse(text: &str) -> Result<Self> {
-        match text {
-            "earliest" => Ok(Self::Earliest),
-            "latest" => Ok(Self::Latest),
-            time => parse_time(time)
-                .map(Self::Time)
-                .map_err(|reason| Problem::invalid(format!("to is earliest, latest or a time: {reason}"))),
-        }
+fn parse_anchor(text: &str) -> Result<Anchor> {
+    match text {
+        "earliest" => Ok(Anchor::Earliest),
+        "latest" => Ok(Anchor::Latest),
+        time => parse_time(time)
+            .map(Anchor::Time)
+            .map_err(|reason| Problem::invalid(format!("to is earliest, latest or a time: {reason}"))),
     }
 }
 
@@ -101,34 +90,23 @@ fn chosen(topics: &[TopicName], named: Option<Vec<String>>) -> Result<Vec<String
     }
 }
 
-async fn everywhere(http: &Http, caller: &Caller, topics: &[String], to: To) -> Result<Sought> {
+async fn everywhere(http: &Http, caller: &Caller, topics: &[String], to: Anchor) -> Result<Sought> {
     let mut sought = Vec::new();
     for name in topics {
         let topic = http.broker.topic_for_read(&caller.principal, name)?;
-        for (id, partition) in topic.partitions.iter().zip(0..) {
-            let offset = offset_of(http, *id, to).await?;
-            sought.push((*id, PositionBody { topic: name.clone(), partition, offset }));
+        for place in Place::all(&topic) {
+            let offset = http.broker.offset_at(place.id, to).await?;
+            sought.push((place.id, PositionBody { topic: name.clone(), partition: place.index, offset }));
         }
     }
     Ok(sought)
-}
-
-async fn offset_of(http: &Http, id: PartitionId, to: To) -> Result<u64> {
-    let info = http.broker.partition(id)?;
-    Ok(match to {
-        To::Earliest => info.log_start,
-        To::Latest => info.high_watermark,
-        To::Time(at_ms) => {
-            http.broker.offset_for_time(id, at_ms).await?.map_or(info.high_watermark, |found| found.offset)
-        }
-    })
 }
 
 fn one_by_one(http: &Http, caller: &Caller, offsets: Vec<PositionBody>) -> Result<Sought> {
     let mut sought = Vec::with_capacity(offsets.len());
     for position in offsets {
         let topic = http.broker.topic_for_read(&caller.principal, &position.topic)?;
-        let id = find_partition(&topic, position.partition)?.id;
+        let id = Place::find(&topic, position.partition)?.id;
         let info = http.broker.partition(id)?;
         if !(info.log_start..=info.high_watermark).contains(&position.offset) {
             let (topic, partition, offset) = (&position.topic, position.partition, position.offset);

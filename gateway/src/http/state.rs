@@ -7,14 +7,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use super::ack_id::AckKey;
 use super::attempts::Attempts;
 use super::config::Config;
 use super::consumers::Consumers;
 use super::metrics::Metrics;
 use super::openapi;
 use super::session::RequestIds;
-use crate::broker::{Broker, Principal};
+use crate::broker::{AckKey, Broker, Principal};
 use crate::listener::Drain;
 
 /// The HTTP listener's state. Clones share it.
@@ -49,7 +48,7 @@ impl Http {
             broker,
             drain,
             metrics: Arc::new(Metrics::new(openapi::operations(&openapi::routes().1))),
-            ack_key: AckKey::new(&ack_key),
+            ack_key: AckKey::new("tidegate http ack_id v1", &ack_key),
             principal: Principal::anonymous(),
             request_ids: RequestIds::default(),
             requests: Semaphore::new(permits(config.max_requests)),

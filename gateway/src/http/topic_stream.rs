@@ -10,15 +10,13 @@ use tidegate_engine::batch::Record;
 use tidegate_engine::{PartitionId, Topic};
 use utoipa::IntoParams;
 
-use super::browse::find_partition;
 use super::convert::json::MessageView;
 use super::convert::parse_time;
 use super::error::{Problem, Result};
 use super::extract::{Params, Target};
-use super::publish::Place;
-use super::read::{ReadLimit, read_page};
 use super::state::Http;
 use super::stream::{Form, Frames, Source, Step, Wake, respond, resume_at};
+use crate::broker::{Anchor, Kind, Place, ReadLimit};
 
 /// One piece of a stream.
 const PIECE: ReadLimit = ReadLimit { messages: 500, bytes: 256 << 10 };
@@ -88,7 +86,7 @@ pub(super) async fn stream_topic(
 impl TopicStreamQuery {
     fn places(&self, topic: &Topic, limit: usize) -> Result<Vec<Place>> {
         if let Some(index) = self.partition {
-            return Ok(vec![find_partition(topic, index)?]);
+            return Ok(vec![Place::find(topic, index)?]);
         }
         if topic.partitions.len() > limit {
             let count = topic.partitions.len();
@@ -98,7 +96,7 @@ impl TopicStreamQuery {
             );
             return Err(Problem::invalid(detail));
         }
-        Ok(topic.partitions.iter().zip(0..).map(|(id, index)| Place { index, id: *id }).collect())
+        Ok(Place::all(topic).collect())
     }
 }
 
@@ -112,10 +110,9 @@ async fn started(http: &Http, places: &[Place], from: &str) -> Result<Vec<Positi
 }
 
 async fn start_of(http: &Http, id: PartitionId, from: &str, alone: bool) -> Result<u64> {
-    let info = http.broker.partition(id)?;
     match from {
-        "earliest" => Ok(info.log_start),
-        "latest" => Ok(info.high_watermark),
+        "earliest" => Ok(http.broker.offset_at(id, Anchor::Earliest).await?),
+        "latest" => Ok(http.broker.offset_at(id, Anchor::Latest).await?),
         offset if offset.bytes().all(|byte| byte.is_ascii_digit()) && !offset.is_empty() => match offset.parse() {
             Ok(offset) if alone => Ok(offset),
             _ => Err(Problem::invalid("from is an offset: say of which partition")),
@@ -124,8 +121,7 @@ async fn start_of(http: &Http, id: PartitionId, from: &str, alone: bool) -> Resu
             let at_ms = parse_time(time).map_err(|reason| {
                 Problem::invalid(format!("from is earliest, latest, an offset or a time: {reason}"))
             })?;
-            let found = http.broker.offset_for_time(id, at_ms).await?;
-            Ok(found.map_or(info.high_watermark, |found| found.offset))
+            Ok(http.broker.offset_at(id, Anchor::Time(at_ms)).await?)
         }
     }
 }
@@ -167,9 +163,9 @@ impl TopicTail {
         if next == info.high_watermark {
             return Ok(None);
         }
-        let page = match read_page(&http.broker, place.id, next, PIECE, |_| true).await {
+        let page = match http.broker.read_page(place.id, next, PIECE, |_| true).await {
             // Retention was faster: there is a gap now.
-            Err(problem) if problem.code() == OUT_OF_RANGE && next < info.high_watermark => return Ok(None),
+            Err(error) if error.kind == Kind::OutOfRange && next < info.high_watermark => return Ok(None),
             page => page?,
         };
         let sent = page.records.iter().map(Record::size).sum();
@@ -187,8 +183,6 @@ impl TopicTail {
         encode_cursor(self.positions.iter().map(|position| position.next))
     }
 }
-
-const OUT_OF_RANGE: &str = "out_of_range";
 
 /// Offsets in the order of the partitions, as variable-length integers in base64.
 fn encode_cursor(offsets: impl Iterator<Item = u64>) -> String {

@@ -12,15 +12,18 @@ const PLAIN: usize = 4 + 8 + 8 + 8;
 const MAC: usize = 16;
 
 /// Signs and checks ids.
-pub(super) struct AckKey([u8; 32]);
+pub struct AckKey([u8; 32]);
 
 impl AckKey {
-    pub(super) fn new(key: &[u8; 32]) -> Self {
-        Self(blake3::derive_key("tidegate http ack_id v1", key))
+    /// Derives a key. Ids of one context (a constant, as BLAKE3 has it) mean nothing in another.
+    #[must_use]
+    pub fn new(context: &str, key: &[u8; 32]) -> Self {
+        Self(blake3::derive_key(context, key))
     }
 
     /// The id of a lease that `group` of `namespace` gave to `consumer`.
-    pub(super) fn sign(&self, namespace: &str, group: &str, consumer: ConsumerId, lease: LeaseId) -> String {
+    #[must_use]
+    pub fn sign(&self, namespace: &str, group: &str, consumer: ConsumerId, lease: LeaseId) -> String {
         let mut bytes = [0; PLAIN + MAC];
         bytes[..4].copy_from_slice(&lease.partition.0.to_be_bytes());
         bytes[4..12].copy_from_slice(&lease.offset.to_be_bytes());
@@ -32,7 +35,8 @@ impl AckKey {
     }
 
     /// The lease of an id and its consumer; none when it was not signed for this group with this key.
-    pub(super) fn verify(&self, namespace: &str, group: &str, ack_id: &str) -> Option<(ConsumerId, LeaseId)> {
+    #[must_use]
+    pub fn verify(&self, namespace: &str, group: &str, ack_id: &str) -> Option<(ConsumerId, LeaseId)> {
         // A little longer than an id, because the decoder rounds its estimate up.
         let mut buffer = [0; PLAIN + MAC + 4];
         let length = BASE64_URL_SAFE_NO_PAD.decode_slice(ack_id, &mut buffer).ok()?;
@@ -83,13 +87,14 @@ mod tests {
     proptest! {
         #[test]
         fn an_id_comes_back_and_only_for_its_group(partition: u32, offset: u64, token: u64, consumer: u64, bit in 0..352_usize) {
-            let key = AckKey::new(&[7; 32]);
+            let key = AckKey::new("test", &[7; 32]);
             let lease = lease(partition, offset, token);
             let id = key.sign("default", "workers", ConsumerId(consumer), lease);
             prop_assert_eq!(key.verify("default", "workers", &id), Some((ConsumerId(consumer), lease)));
             prop_assert_eq!(key.verify("default", "others", &id), None);
             prop_assert_eq!(key.verify("defaultw", "orkers", &id), None);
-            prop_assert_eq!(AckKey::new(&[8; 32]).verify("default", "workers", &id), None);
+            prop_assert_eq!(AckKey::new("test", &[8; 32]).verify("default", "workers", &id), None);
+            prop_assert_eq!(AckKey::new("other", &[7; 32]).verify("default", "workers", &id), None);
             let mut bytes = BASE64_URL_SAFE_NO_PAD.decode(&id).unwrap();
             bytes[bit / 8] ^= 1 << (bit % 8);
             let tampered = BASE64_URL_SAFE_NO_PAD.encode(bytes);
@@ -98,7 +103,7 @@ mod tests {
 
         #[test]
         fn any_text_is_answered(id: String) {
-            prop_assert_eq!(AckKey::new(&[7; 32]).verify("default", "workers", &id), None);
+            prop_assert_eq!(AckKey::new("test", &[7; 32]).verify("default", "workers", &id), None);
         }
     }
 }

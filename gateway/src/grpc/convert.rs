@@ -1,0 +1,229 @@
+//! Messages between gRPC and records.
+//!
+//! The rule: nothing a publisher set is dropped. A property has a header of its own in the record (the names are in
+//! [`crate::broker::property`]), and is shown in a field of its own wherever the record has it once and readable;
+//! everything else is shown among the headers, as text where it is text and as bytes where it is not. Headers of one name
+//! keep their order; that of different names has no meaning.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_engine::batch::{Header, Record};
+use tidegate_proto::v1 as proto;
+use tidegate_proto::v1::header::Value;
+
+use super::error::{Refusal, Result};
+use super::time::{duration, length, milliseconds, optional_length, timestamp};
+use crate::broker::{Draft, HeaderType, property, read_header_types};
+
+/// The highest priority.
+const MAX_PRIORITY: u32 = 31;
+/// The longest idempotency key.
+const MAX_IDEMPOTENCY_KEY: usize = 255;
+
+/// A message from the entry it came in.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn draft(entry: proto::Entry) -> Result<Draft> {
+    let message = entry.message.ok_or_else(|| Refusal::invalid("the entry has no message"))?;
+    let mut draft = into_draft(message)?;
+    draft.partition = entry.partition;
+    draft.delay = optional_length("delay", entry.delay.as_ref())?;
+    if draft.delay.is_some() && draft.headers.iter().any(|header| header.name == property::DELIVER_AT) {
+        return Err(Refusal::invalid("deliver_at and delay are two ways to say one thing: give one"));
+    }
+    draft.idempotency_key = idempotency_key(entry.idempotency_key)?;
+    Ok(draft)
+}
+
+/// A key, unless it is left out.
+pub(super) fn idempotency_key(key: String) -> Result<Option<Bytes>> {
+    match key.len() {
+        0 => Ok(None),
+        1..=MAX_IDEMPOTENCY_KEY => Ok(Some(key.into())),
+        _ => Err(Refusal::invalid(format!("an idempotency key has 1 to {MAX_IDEMPOTENCY_KEY} bytes"))),
+    }
+}
+
+fn into_draft(message: proto::Message) -> Result<Draft> {
+    let mut draft = Draft { key: message.key, value: message.value, ..Draft::default() };
+    draft.timestamp_ms = message.timestamp.as_ref().map(milliseconds).transpose().map_err(|r| r.within("timestamp"))?;
+    for (index, header) in message.headers.into_iter().enumerate() {
+        let (header, of) = into_header(header).map_err(|refusal| refusal.within(format_args!("headers[{index}]")))?;
+        draft.types.extend(of.map(|of| (index, of)));
+        draft.headers.push(header);
+    }
+    let texts = [
+        (property::CONTENT_TYPE, message.content_type),
+        (property::CONTENT_ENCODING, message.content_encoding),
+        (property::MESSAGE_ID, message.message_id),
+        (property::CORRELATION_ID, message.correlation_id),
+        (property::REPLY_TO, message.reply_to),
+        (property::MESSAGE_TYPE, message.r#type),
+        (property::APP_ID, message.app_id),
+        (property::USER_ID, message.user_id),
+    ];
+    for (name, text) in texts {
+        if !text.is_empty() {
+            set(&mut draft, name, text)?;
+        }
+    }
+    if let Some(ttl) = message.ttl {
+        let ms = whole_milliseconds(&ttl).map_err(|refusal| refusal.within("ttl"))?;
+        set(&mut draft, property::TTL_MS, ms.to_string())?;
+    }
+    if let Some(time) = message.deliver_at {
+        let at_ms = milliseconds(&time).map_err(|refusal| refusal.within("deliver_at"))?;
+        set(&mut draft, property::DELIVER_AT, at_ms.to_string())?;
+    }
+    match message.priority {
+        None => {}
+        Some(priority) if priority <= MAX_PRIORITY => set(&mut draft, property::PRIORITY, priority.to_string())?,
+        Some(_) => return Err(Refusal::invalid(format!("a priority is a number from 0 to {MAX_PRIORITY}"))),
+    }
+    Ok(draft)
+}
+
+/// Stores a property as the header it is.
+fn set(draft: &mut Draft, name: &'static str, value: String) -> Result<()> {
+    if draft.headers.iter().any(|header| header.name == name) {
+        return Err(Refusal::invalid(format!("header '{name}' is given twice: by its own name and by its field")));
+    }
+    draft.push(name, value);
+    Ok(())
+}
+
+fn whole_milliseconds(time: &prost_types::Duration) -> Result<u64> {
+    let time = length(time)?;
+    match u64::try_from(time.as_millis()) {
+        Ok(ms) if time.subsec_nanos() % 1_000_000 == 0 => Ok(ms),
+        Ok(_) => Err(Refusal::invalid("it is finer than a millisecond")),
+        Err(_) => Err(Refusal::invalid("it is too long to be counted in milliseconds")),
+    }
+}
+
+fn into_header(header: proto::Header) -> Result<(Header, Option<HeaderType>)> {
+    let of = if header.r#type.is_empty() { None } else { Some(header_type(&header.r#type)?) };
+    let value = match header.value {
+        None => None,
+        Some(Value::Text(text)) => Some(Bytes::from(text)),
+        Some(Value::Binary(bytes)) => Some(bytes),
+    };
+    if let Some(of) = &of
+        && !value.as_deref().is_some_and(|value| of.accepts(value))
+    {
+        return Err(Refusal::invalid(format!("the value is not of type {}", of.name())));
+    }
+    Ok((Header { name: header.name.into(), value }, of))
+}
+
+fn header_type(name: &str) -> Result<HeaderType> {
+    HeaderType::from_name(name)
+        .ok_or_else(|| Refusal::invalid(format!("type is one of {}; leave it out for text", HeaderType::names())))
+}
+
+// ---- out ------------------------------------------------------------------------------------------------------------
+
+/// The message of a stored record: published again, it stores the same record.
+pub(super) fn message(record: &Record) -> proto::Message {
+    let mut message = proto::Message {
+        value: record.value.clone(),
+        key: record.key.clone(),
+        timestamp: Some(timestamp(record.timestamp_ms)),
+        ..proto::Message::default()
+    };
+    if !record.headers.is_empty() {
+        show_headers(&record.headers, &mut message);
+    }
+    message
+}
+
+fn show_headers(headers: &[Header], message: &mut proto::Message) {
+    let (hidden, types) = read_header_types(headers).map_or((None, Vec::new()), |(at, types)| (Some(at), types));
+    let mut types = types.into_iter().peekable();
+    for (index, header) in headers.iter().enumerate() {
+        let of = types.next_if(|(at, _)| *at == index).map(|(_, of)| of);
+        if hidden == Some(index) {
+            continue;
+        }
+        let once = || headers.iter().filter(|other| other.name == header.name).count() == 1;
+        if of.is_some() || !once() || show_property(header, message).is_none() {
+            message.headers.push(show_header(header, of));
+        }
+    }
+}
+
+/// Puts a property into its field, if it is one and the field can tell exactly what is stored.
+fn show_property(header: &Header, message: &mut proto::Message) -> Option<()> {
+    let name = std::str::from_utf8(&header.name).ok()?;
+    let text = || std::str::from_utf8(header.value.as_ref()?).ok();
+    let field = match name {
+        property::CONTENT_TYPE => &mut message.content_type,
+        property::CONTENT_ENCODING => &mut message.content_encoding,
+        property::MESSAGE_ID => &mut message.message_id,
+        property::CORRELATION_ID => &mut message.correlation_id,
+        property::REPLY_TO => &mut message.reply_to,
+        property::MESSAGE_TYPE => &mut message.r#type,
+        property::APP_ID => &mut message.app_id,
+        property::USER_ID => &mut message.user_id,
+        property::TTL_MS => {
+            message.ttl = Some(duration(Duration::from_millis(exact(text()?)?)));
+            return Some(());
+        }
+        property::DELIVER_AT => {
+            message.deliver_at = Some(timestamp(exact(text()?)?));
+            return Some(());
+        }
+        property::PRIORITY => {
+            message.priority = Some(exact(text()?).filter(|priority| *priority <= MAX_PRIORITY)?);
+            return Some(());
+        }
+        _ => return None,
+    };
+    // An empty text cannot be told from none.
+    *field = text().filter(|text| !text.is_empty())?.to_owned();
+    Some(())
+}
+
+/// The number, if this is how it is written.
+fn exact<T: std::str::FromStr + ToString>(text: &str) -> Option<T> {
+    text.parse::<T>().ok().filter(|number| number.to_string() == text)
+}
+
+fn show_header(header: &Header, of: Option<HeaderType>) -> proto::Header {
+    let value = header.value.as_ref().map(|value| match std::str::from_utf8(value) {
+        Ok(text) => Value::Text(text.to_owned()),
+        Err(_) => Value::Binary(value.clone()),
+    });
+    // Kafka's own clients write UTF-8 names; a name that is not is refused when it is produced.
+    let name = String::from_utf8_lossy(&header.name).into_owned();
+    proto::Header { name, value, r#type: of.map_or_else(String::new, |of| of.name().into_owned()) }
+}
+
+/// Where a dead letter comes from, if the record is one.
+pub(super) fn dead_letter(headers: &[Header]) -> Option<proto::DeadLetter> {
+    let text = |name: &str| {
+        let header = headers.iter().rfind(|header| header.name == name)?;
+        std::str::from_utf8(header.value.as_ref()?).ok()
+    };
+    Some(proto::DeadLetter {
+        reason: text(property::DEAD_LETTER_REASON)?.to_owned(),
+        topic: text(property::DEAD_LETTER_TOPIC).unwrap_or_default().to_owned(),
+        partition: text(property::DEAD_LETTER_PARTITION).and_then(|text| text.parse().ok()),
+        offset: text(property::DEAD_LETTER_OFFSET).and_then(|text| text.parse().ok()),
+        attempts: text(property::DEAD_LETTER_ATTEMPTS).and_then(|text| text.parse().ok()),
+    })
+}
+
+/// A record as a reader gets it; what only deliveries have is left out.
+pub(super) fn received(topic: &str, partition: u32, record: &Record) -> proto::ReceivedMessage {
+    proto::ReceivedMessage {
+        message: Some(message(record)),
+        topic: topic.to_owned(),
+        partition,
+        offset: record.offset,
+        dead_letter: dead_letter(&record.headers),
+        ..proto::ReceivedMessage::default()
+    }
+}

@@ -1,0 +1,98 @@
+//! Entries into records: their topics found, their partitions chosen, gathered for the engine; and what became of them.
+
+use std::sync::Arc;
+
+use tidegate_engine::{Appended, Commit, Durability, Topic};
+use tidegate_proto::v1 as proto;
+use tidegate_proto::v1::publish_result::Outcome;
+
+use super::convert::draft;
+use super::error::{Refusal, Result};
+use super::state::Grpc;
+use super::time::timestamp;
+use crate::broker::{Gathering, Group};
+
+/// Topics found for the entries of one request, so that each is looked up once.
+pub(super) struct Topics<'a> {
+    grpc: &'a Grpc,
+    found: Vec<(String, Result<Arc<Topic>>)>,
+}
+
+impl<'a> Topics<'a> {
+    pub(super) fn new(grpc: &'a Grpc) -> Self {
+        Self { grpc, found: Vec::new() }
+    }
+
+    async fn find(&mut self, name: &str) -> Result<Arc<Topic>> {
+        if let Some((_, topic)) = self.found.iter().find(|(of, _)| of == name) {
+            return topic.clone();
+        }
+        let topic = match name {
+            "" => Err(Refusal::invalid("the entry names no topic, and the request neither")),
+            name => self.grpc.broker.topic_for_write(&self.grpc.principal, name).await.map_err(Refusal::from),
+        };
+        self.found.push((name.to_owned(), topic.clone()));
+        topic
+    }
+
+    /// Puts an entry into the group of its partition.
+    pub(super) async fn gather(
+        &mut self,
+        gathering: &mut Gathering<'_>,
+        position: usize,
+        default_topic: &str,
+        entry: proto::Entry,
+    ) -> Result<()> {
+        let name = if entry.topic.is_empty() { default_topic } else { &entry.topic };
+        let topic = self.find(name).await?;
+        let draft = draft(entry)?;
+        let place = self.grpc.broker.place_draft(&topic, &draft, gathering.key())?;
+        gathering.add(position, &topic, place, draft);
+        Ok(())
+    }
+}
+
+/// Appends what was gathered: an outcome for each group in order, and when they are durable.
+pub(super) async fn append(
+    grpc: &Grpc,
+    gathering: &Gathering<'_>,
+) -> Result<(Vec<tidegate_engine::Result<Appended>>, Commit)> {
+    let writes = gathering.writes()?;
+    for (group, write) in gathering.groups().iter().zip(&writes) {
+        grpc.metrics.received(group.positions.len(), write.batch.bytes.len());
+    }
+    let appends = grpc.broker.publish(writes).await;
+    Ok((appends.results, appends.commit))
+}
+
+/// What became of a group's nth entry.
+pub(super) fn result(group: &Group, appended: &Result<Appended, Refusal>, nth: usize) -> proto::PublishResult {
+    let outcome = match appended {
+        Ok(appended) => Outcome::Published(published(group, appended, nth)),
+        Err(refusal) => Outcome::Error(refusal.clone().into()),
+    };
+    proto::PublishResult { outcome: Some(outcome) }
+}
+
+pub(super) fn failed(refusal: Refusal) -> proto::PublishResult {
+    proto::PublishResult { outcome: Some(Outcome::Error(refusal.into())) }
+}
+
+fn published(group: &Group, appended: &Appended, nth: usize) -> proto::Published {
+    proto::Published {
+        topic: group.topic.name.name().to_owned(),
+        partition: group.place.index,
+        offset: appended.base_offset.map(|base| base + nth as u64),
+        timestamp: group.timestamp_ms(appended, nth).map(timestamp),
+        durability: durability(appended.durability).into(),
+        duplicate: appended.duplicate,
+    }
+}
+
+pub(super) fn durability(durability: Durability) -> proto::Durability {
+    match durability {
+        Durability::Memory => proto::Durability::Memory,
+        Durability::PageCache => proto::Durability::PageCache,
+        Durability::Fsync => proto::Durability::Fsync,
+    }
+}

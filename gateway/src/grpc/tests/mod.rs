@@ -1,0 +1,1 @@
+//! The services, without a socket, in front of a real engine.
