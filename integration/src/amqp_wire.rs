@@ -102,6 +102,11 @@ impl Connection {
         Ok(connection)
     }
 
+    /// Gives up sending after this time.
+    pub fn write_timeout(&self, at_most: Duration) {
+        self.0.set_write_timeout(Some(at_most)).expect("a time above zero");
+    }
+
     /// Sends bytes as they are.
     ///
     /// # Errors
