@@ -23,22 +23,22 @@ fn full_load(gateway: &Gateway) -> Load {
     load
 }
 
-fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
+pub fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 /// Random moments, from a seed that is printed.
-struct Moments(u64);
+pub struct Moments(u64);
 
 impl Moments {
-    fn from_seed() -> Self {
+    pub fn from_seed() -> Self {
         let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
         let seed = setting("TIDEGATE_SEED", u64::try_from(now % 1_000_000_007).unwrap());
         place::report(&format!("seed {seed} (TIDEGATE_SEED repeats it)"));
         Self(seed | 1)
     }
 
-    fn next(&mut self, below_ms: u64) -> Duration {
+    pub fn next(&mut self, below_ms: u64) -> Duration {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
