@@ -108,6 +108,13 @@ pub enum Error {
     /// The disk is full. Publishing works again as soon as there is space; consuming goes on.
     #[error("the disk is full: free space or enlarge the volume, publishing then works again by itself")]
     DiskFull,
+    /// The disk became full after this was accepted. It stays queued and is written as soon as there is space, unless the
+    /// process ends before: the outcome is unknown. Sent again it may be there twice, but from an idempotent producer or with
+    /// an idempotency key it is recognised.
+    #[error(
+        "the disk is full: this was accepted and is written when there is space, unless the gateway stops before that"
+    )]
+    Undecided,
     /// A write or sync of the log failed. Nothing can be promised until the process has been restarted.
     #[error("the log failed and takes no more writes until a restart: {0}")]
     Poisoned(String),
@@ -157,7 +164,12 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::DiskFull | Self::Closed | Self::Poisoned(_) | Self::LimitReached { .. } | Self::GroupMode { .. }
+            Self::DiskFull
+                | Self::Undecided
+                | Self::Closed
+                | Self::Poisoned(_)
+                | Self::LimitReached { .. }
+                | Self::GroupMode { .. }
         )
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -99,7 +100,7 @@ pub(crate) struct Inner {
     /// Records given up, to be copied.
     pub dead_letters: Vec<(crate::GroupName, DeadLetter)>,
     /// When maintenance should next look after leases and timers (monotonic).
-    pub next_due: Option<std::time::Duration>,
+    pub next_due: Option<Duration>,
 }
 
 /// Entries that must be in one block, and who waits for them.
@@ -108,7 +109,8 @@ pub(crate) struct Pending {
     number: u64,
     durability: Durability,
     done: Option<oneshot::Sender<Result<()>>>,
-    _budget: Option<OwnedSemaphorePermit>,
+    /// Held until it is written, or until the disk is found full.
+    budget: Option<OwnedSemaphorePermit>,
 }
 
 impl Shard {
@@ -224,7 +226,7 @@ impl Shard {
             (Some(done), Commit::waiting(wait))
         };
         inner.queued += 1;
-        inner.pending.push_back(Pending { entries, number: inner.queued, durability, done, _budget: budget });
+        inner.pending.push_back(Pending { entries, number: inner.queued, durability, done, budget });
         if inner.pending.len() >= inner.gathering {
             self.work.notify_one();
         }
@@ -317,18 +319,24 @@ impl Shard {
     /// Commits what is queued, once. False when there was nothing to do.
     ///
     /// # Errors
-    /// [`Error::DiskFull`]: everything is still queued. Any other: the shard is poisoned.
+    /// [`Error::DiskFull`]: what did not fit is still queued. Any other: the shard is poisoned.
     pub(crate) fn turn(&self) -> Result<bool> {
         let mut writer = self.writer.lock();
         let Some((mut taken, mark)) = self.take(writer.next_sequence() + 1) else { return Ok(false) };
-        match self.commit(&mut writer, &mut taken, mark) {
+        let mut committed = self.commit(&mut writer, &mut taken, mark);
+        if committed == Err(Error::DiskFull) {
+            let room = writer.room();
+            let mut fitting = self.put_back_all_but(room, taken);
+            committed = if fitting.is_empty() { Ok(()) } else { self.commit(&mut writer, &mut fitting, mark) };
+            committed = committed.and(Err(Error::DiskFull));
+            taken = fitting;
+        }
+        match committed {
             Ok(()) => Ok(true),
             Err(Error::DiskFull) => {
-                let mut inner = self.lock();
-                inner.note_disk_full();
-                // It was of a state with these applied, and they are not written.
-                inner.snapshot_wanted |= inner.snapshot_taken.take().is_some();
-                inner.put_back(taken);
+                if !taken.is_empty() {
+                    drop(self.put_back_all_but(0, taken));
+                }
                 Err(Error::DiskFull)
             }
             Err(error) => {
@@ -337,6 +345,28 @@ impl Shard {
                 Err(poisoned)
             }
         }
+    }
+
+    /// The disk is full. Returns the first of those taken, that fit the space there is. The rest is queued again and written
+    /// when it can be, for its changes are made; but who waits for it, or for anything behind it, is told.
+    fn put_back_all_but(&self, room: u64, mut taken: Vec<Pending>) -> Vec<Pending> {
+        let mut size = 0;
+        let mut fits = |pending: &Pending| {
+            size += pending.size() as u64;
+            size <= room
+        };
+        let rest = taken.split_off(taken.iter().take_while(|pending| fits(pending)).count());
+        let mut inner = self.lock();
+        inner.note_disk_full();
+        // It was of a state with these applied, and they are not written.
+        inner.snapshot_wanted |= inner.snapshot_taken.take().is_some();
+        inner.put_back(rest);
+        // Who waits to be admitted is let through, to be refused.
+        inner.pending.iter_mut().for_each(|pending| drop(pending.budget.take()));
+        let undecided = inner.pending.iter_mut().filter_map(|pending| pending.done.take()).collect::<Vec<_>>();
+        drop(inner);
+        undecided.into_iter().for_each(|done| drop(done.send(Err(Error::Undecided))));
+        taken
     }
 
     /// Takes from the queue what makes one block, and a snapshot of the state as of exactly that block if one is wanted.
@@ -415,6 +445,10 @@ impl Shard {
         Counters::add(&self.counters.blocks, 1);
         let mut inner = self.lock();
         inner.room = writer.room();
+        if inner.spare.is_none() && !inner.disk_full && inner.room < self.config.segment_bytes / 2 {
+            // Before what is admitted comes to more than there is space reserved for.
+            self.wake_at(&mut inner, Duration::ZERO);
+        }
         inner.bytes_since_snapshot += bytes.len() as u64;
         for (id, entry) in index {
             if let Some(partition) = inner.state.partition_mut(id) {
