@@ -29,6 +29,24 @@ pub enum Error {
     /// A record batch is malformed, fails its checksum or claims more than it carries. Send a correct one.
     #[error("bad record batch: {0}")]
     BadBatch(String),
+    /// A stored batch cannot be decoded. If it decompresses to too much, raise `max_decompressed_bytes`; otherwise move the
+    /// group past it.
+    #[error(
+        "the batch at offsets {from}..{to} of partition {partition} of topic '{topic}' cannot be decoded: {reason}; \
+         raise max_decompressed_bytes if that is why, or move the group past it"
+    )]
+    Undecodable {
+        /// The topic.
+        topic: TopicName,
+        /// Partition index within the topic.
+        partition: u32,
+        /// The batch's first offset.
+        from: u64,
+        /// The offset after its last.
+        to: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The batch is larger than the topic accepts. Send less at a time or raise `max_message_bytes`.
     #[error("a batch of {bytes} bytes is over the topic's limit of {limit} bytes (max_message_bytes)")]
     TooLarge {

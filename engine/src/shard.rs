@@ -103,6 +103,16 @@ pub(crate) struct Inner {
     pub next_due: Option<Duration>,
 }
 
+/// Who wants something appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Somebody outside.
+    Publisher,
+    /// The engine: it was accepted before, so a topic's limit of size that was lowered since, or that is another topic's,
+    /// does not stop it.
+    Engine,
+}
+
 /// Entries that must be in one block, and who waits for them.
 pub(crate) struct Pending {
     pub entries: Vec<Entry>,
@@ -182,7 +192,7 @@ impl Shard {
         let mut durability = Durability::Memory;
         let mut results = Vec::with_capacity(writes.len());
         for write in writes {
-            let result = self.place(&mut inner, write, now_ms, &mut entries);
+            let result = self.place(&mut inner, write, Origin::Publisher, now_ms, &mut entries);
             if let Ok(appended) = &result {
                 durability = durability.max(appended.durability);
             }
@@ -201,13 +211,14 @@ impl Shard {
         &self,
         inner: &mut Inner,
         writes: Vec<Write>,
+        origin: Origin,
         entries: &mut Vec<Entry>,
     ) -> Result<Vec<Appended>> {
         for write in &writes {
-            self.judge(inner, write)?;
+            self.judge(inner, write, origin)?;
         }
         let now_ms = self.environment.clock.now_ms();
-        writes.into_iter().map(|write| self.place(inner, write, now_ms, entries)).collect()
+        writes.into_iter().map(|write| self.place(inner, write, origin, now_ms, entries)).collect()
     }
 
     /// Queues entries for the committer.
@@ -234,7 +245,7 @@ impl Shard {
     }
 
     /// What a write is: new, a repeat, or refused. Changes nothing.
-    fn judge(&self, inner: &Inner, write: &Write) -> Result<Option<Appended>> {
+    fn judge(&self, inner: &Inner, write: &Write, origin: Origin) -> Result<Option<Appended>> {
         if let Some(error) = &inner.failed {
             return Err(error.clone());
         }
@@ -242,7 +253,7 @@ impl Shard {
         for id in &write.partitions {
             let partition = inner.state.partition(*id)?;
             let limit = partition.topic.as_ref().map_or(usize::MAX, |topic| topic.config.max_message_bytes as usize);
-            if write.batch.bytes.len() > limit {
+            if write.batch.bytes.len() > limit && origin == Origin::Publisher {
                 return Err(Error::TooLarge { bytes: write.batch.bytes.len(), limit });
             }
         }
@@ -277,8 +288,15 @@ impl Shard {
     }
 
     /// Gives a write its offsets and adds its entries.
-    fn place(&self, inner: &mut Inner, write: Write, now_ms: i64, entries: &mut Vec<Entry>) -> Result<Appended> {
-        if let Some(repeat) = self.judge(inner, &write)? {
+    fn place(
+        &self,
+        inner: &mut Inner,
+        write: Write,
+        origin: Origin,
+        now_ms: i64,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Appended> {
+        if let Some(repeat) = self.judge(inner, &write, origin)? {
             return Ok(repeat);
         }
         let first = write.partitions[0];

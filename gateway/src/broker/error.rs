@@ -92,7 +92,7 @@ impl From<engine::Error> for Error {
             E::ProducerFenced { .. } => Kind::Fenced,
             E::LimitReached { .. } => Kind::Throttled,
             E::DiskFull | E::Undecided | E::Poisoned(_) | E::Closed => Kind::Unavailable,
-            E::Corrupt { .. } => Kind::Corrupt,
+            E::Corrupt { .. } | E::Undecodable { .. } => Kind::Corrupt,
             // `Error` is open for the engine's next version: what is not known here is nobody's fault but ours.
             _ => Kind::Internal,
         };
