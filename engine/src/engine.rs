@@ -76,7 +76,7 @@ impl Engine {
     /// Commits what is queued, once. False when there was nothing to do.
     ///
     /// # Errors
-    /// [`Error::DiskFull`]: still queued. Any other: the engine is poisoned.
+    /// [`Error::DiskFull`]: what did not fit is still queued. Any other: the engine is poisoned.
     pub fn turn(&self) -> Result<bool> {
         self.shard.turn()
     }
