@@ -76,6 +76,7 @@ impl Setup {
             data: self.data.clone().unwrap_or_else(|| scratch.path().join("data")),
             log: scratch.path().join("gateway.log"),
             http: place::free_address(),
+            grpc: place::free_address(),
             kafka: place::free_address(),
             admin: place::free_address(),
             child: None,
@@ -92,6 +93,8 @@ pub struct Gateway {
     pub data: PathBuf,
     /// HTTP listener.
     pub http: SocketAddr,
+    /// gRPC listener.
+    pub grpc: SocketAddr,
     /// Kafka listener.
     pub kafka: SocketAddr,
     /// Admin listener.
@@ -205,7 +208,9 @@ impl Gateway {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(place::binary()).arg("serve");
         command.arg("--data-dir").arg(&self.data);
-        for (flag, address) in [("--http", self.http), ("--kafka", self.kafka), ("--admin", self.admin)] {
+        for (flag, address) in
+            [("--http", self.http), ("--grpc", self.grpc), ("--kafka", self.kafka), ("--admin", self.admin)]
+        {
             command.arg(flag).arg(address.to_string());
         }
         command.envs(self.setup.environment.iter().cloned());

@@ -35,8 +35,7 @@ impl Place {
         let id = topic.partition(index).ok_or_else(|| {
             let count = topic.partitions.len();
             let name = &topic.name;
-            let words =
-                format!("topic '{name}' has {count} partitions, counted from 0: there is no partition {index}");
+            let words = format!("topic '{name}' has {count} partitions, counted from 0: there is no partition {index}");
             Error::new(Kind::NotFound, words)
         })?;
         Ok(Self { index, id })
@@ -81,9 +80,9 @@ impl Broker {
     #[must_use]
     pub fn partition_names(&self, principal: &Principal) -> HashMap<PartitionId, (String, u32)> {
         let topics = self.topics(principal);
-        let named = topics.iter().flat_map(|topic| {
-            Place::all(topic).map(|place| (place.id, (topic.name.name().to_owned(), place.index)))
-        });
+        let named = topics
+            .iter()
+            .flat_map(|topic| Place::all(topic).map(|place| (place.id, (topic.name.name().to_owned(), place.index))));
         named.collect()
     }
 }

@@ -18,7 +18,10 @@ impl Admin for Grpc {
         self.answer(Method::CreateTopic, topics::create(self, request.into_inner())).await
     }
 
-    async fn delete_topic(&self, request: Request<DeleteTopicRequest>) -> Result<Response<DeleteTopicResponse>, Status> {
+    async fn delete_topic(
+        &self,
+        request: Request<DeleteTopicRequest>,
+    ) -> Result<Response<DeleteTopicResponse>, Status> {
         self.answer(Method::DeleteTopic, topics::delete(self, &request.get_ref().topic)).await
     }
 
@@ -34,7 +37,10 @@ impl Admin for Grpc {
         self.answer(Method::CreateGroup, groups::create(self, request.into_inner())).await
     }
 
-    async fn delete_group(&self, request: Request<DeleteGroupRequest>) -> Result<Response<DeleteGroupResponse>, Status> {
+    async fn delete_group(
+        &self,
+        request: Request<DeleteGroupRequest>,
+    ) -> Result<Response<DeleteGroupResponse>, Status> {
         self.answer(Method::DeleteGroup, groups::delete(self, &request.get_ref().group)).await
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_engine::{Appended, Commit, Durability, Topic};
+use tidegate_engine::{Appended, Durability, Topic, Write};
 use tidegate_proto::v1 as proto;
 use tidegate_proto::v1::publish_result::Outcome;
 
@@ -52,17 +52,13 @@ impl<'a> Topics<'a> {
     }
 }
 
-/// Appends what was gathered: an outcome for each group in order, and when they are durable.
-pub(super) async fn append(
-    grpc: &Grpc,
-    gathering: &Gathering<'_>,
-) -> Result<(Vec<tidegate_engine::Result<Appended>>, Commit)> {
+/// The writes of what was gathered, counted.
+pub(super) fn writes(grpc: &Grpc, gathering: &Gathering<'_>) -> Result<Vec<Write>> {
     let writes = gathering.writes()?;
     for (group, write) in gathering.groups().iter().zip(&writes) {
         grpc.metrics.received(group.positions.len(), write.batch.bytes.len());
     }
-    let appends = grpc.broker.publish(writes).await;
-    Ok((appends.results, appends.commit))
+    Ok(writes)
 }
 
 /// What became of a group's nth entry.

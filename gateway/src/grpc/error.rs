@@ -47,7 +47,11 @@ impl Refusal {
 
     /// More in one request than a setting allows.
     pub(super) fn too_many(what: &str, count: usize, setting: &str, limit: usize) -> Self {
-        Self::new(Code::ResourceExhausted, "TOO_LARGE", format!("{count} {what} are over the limit of {limit} ({setting})"))
+        Self::new(
+            Code::ResourceExhausted,
+            "TOO_LARGE",
+            format!("{count} {what} are over the limit of {limit} ({setting})"),
+        )
     }
 
     /// A limit of the listener's own.

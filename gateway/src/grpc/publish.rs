@@ -42,12 +42,14 @@ async fn store(
     if gathering.groups().is_empty() {
         return Ok(());
     }
+    let writes = entries::writes(grpc, gathering)?;
     let (appended, commit) = if atomic {
-        let atomic = Atomic { writes: gathering.writes()?, ..Atomic::default() };
+        let atomic = Atomic { writes, ..Atomic::default() };
         let (appended, commit) = grpc.broker.publish_atomic(atomic).await.map_err(atomic_refusal)?;
         (appended.into_iter().map(Ok).collect(), commit)
     } else {
-        entries::append(grpc, gathering).await?
+        let appends = grpc.broker.publish(writes).await;
+        (appends.results, appends.commit)
     };
     commit.wait().await?;
     for (group, appended) in gathering.groups().iter().zip(appended) {

@@ -29,10 +29,9 @@ pub(super) fn milliseconds(time: &Timestamp) -> Result<i64> {
     let ms = time.seconds.checked_mul(1000).and_then(|ms| ms.checked_add(i64::from(time.nanos / NANOS_PER_MS)));
     // The earliest of all milliseconds does not survive the multiplication of its seconds.
     let earliest = timestamp(i64::MIN);
-    ms.or((time.seconds == earliest.seconds && time.nanos >= earliest.nanos).then(|| {
-        i64::MIN + i64::from((time.nanos - earliest.nanos) / NANOS_PER_MS)
-    }))
-    .ok_or_else(|| Refusal::invalid("a time is too far away to be counted in milliseconds"))
+    ms.or((time.seconds == earliest.seconds && time.nanos >= earliest.nanos)
+        .then(|| i64::MIN + i64::from((time.nanos - earliest.nanos) / NANOS_PER_MS)))
+        .ok_or_else(|| Refusal::invalid("a time is too far away to be counted in milliseconds"))
 }
 
 /// A length of time; as much of it as can be told.

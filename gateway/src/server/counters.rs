@@ -75,11 +75,19 @@ pub fn grpc(metrics: &grpc::Metrics) -> Vec<Family> {
     vec![
         Family::gauge("tidegate_grpc_connections", "Connections open", metrics.connections()),
         Family::gauge("tidegate_grpc_streams", "Streams open", metrics.streams()),
-        Family::gauge("tidegate_grpc_sessions", "Consumers' sessions, those that may come back included", metrics.sessions()),
+        Family::gauge(
+            "tidegate_grpc_sessions",
+            "Consumers' sessions, those that may come back included",
+            metrics.sessions(),
+        ),
         Family::counter("tidegate_grpc_received_messages", "Messages published, repeats included", received),
         Family::counter("tidegate_grpc_received_bytes", "Bytes of messages published, as packed", received_bytes),
         Family::counter("tidegate_grpc_sent_messages", "Messages given out", sent),
         Family::counter("tidegate_grpc_sent_bytes", "Bytes of keys, values and headers given out", sent_bytes),
-        Family::counters("tidegate_grpc_requests", "Calls and streams ended, by method and status code", requests.collect()),
+        Family::counters(
+            "tidegate_grpc_requests",
+            "Calls and streams ended, by method and status code",
+            requests.collect(),
+        ),
     ]
 }

@@ -54,7 +54,8 @@ impl fmt::Display for Addresses {
     /// One line for programs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("READY")?;
-        for (name, address) in [("http", self.http), ("grpc", self.grpc), ("kafka", self.kafka), ("admin", self.admin)] {
+        for (name, address) in [("http", self.http), ("grpc", self.grpc), ("kafka", self.kafka), ("admin", self.admin)]
+        {
             if let Some(address) = address {
                 write!(f, " {name}={address}")?;
             }
@@ -216,15 +217,14 @@ impl Sockets {
 
     fn addresses(&self) -> Result<Addresses, Error> {
         let address = |socket: &Option<TcpListener>| socket.as_ref().map(TcpListener::local_addr).transpose();
-        let addresses =
-            || {
-                Ok(Addresses {
-                    http: address(&self.http)?,
-                    grpc: address(&self.grpc)?,
-                    kafka: address(&self.kafka)?,
-                    admin: address(&self.admin)?,
-                })
-            };
+        let addresses = || {
+            Ok(Addresses {
+                http: address(&self.http)?,
+                grpc: address(&self.grpc)?,
+                kafka: address(&self.kafka)?,
+                admin: address(&self.admin)?,
+            })
+        };
         addresses().map_err(|error: std::io::Error| Error::Internal(error.to_string()))
     }
 }

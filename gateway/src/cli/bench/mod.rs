@@ -1,6 +1,8 @@
 //! `tidegate bench`: load from several connections, a progress bar meanwhile, a table at the end.
 
 mod engine;
+mod grpc;
+mod grpc_client;
 mod http;
 mod kafka;
 mod kafka_client;
@@ -22,6 +24,8 @@ pub enum Bench {
     Kafka(kafka::Options),
     /// The HTTP API: one durable message a request
     Http(http::Options),
+    /// The gRPC listener: frames of durable messages, or a group consumed
+    Grpc(grpc::Options),
     /// The storage engine in this process, without any protocol
     Engine(engine::Options),
 }
@@ -58,6 +62,7 @@ pub fn bench(bench: Bench) -> Result<(), Error> {
         match bench {
             Bench::Kafka(options) => kafka::run(options).await,
             Bench::Http(options) => http::run(options).await,
+            Bench::Grpc(options) => grpc::run(options).await,
             Bench::Engine(options) => engine::run(options).await,
         }
     })

@@ -146,7 +146,8 @@ impl Arrived {
         let mut outcomes = ids.into_iter().zip(outcomes);
         let mut begin = 0;
         for Request { seq, end, unknown } in self.requests {
-            let refused = outcomes.by_ref().take(end - begin).filter_map(|(id, outcome)| Some((id, outcome.err()?.into())));
+            let refused =
+                outcomes.by_ref().take(end - begin).filter_map(|(id, outcome)| Some((id, outcome.err()?.into())));
             let mut failed: Vec<_> = refused.collect();
             failed.extend(unknown.into_iter().map(|id| (id, not_held(id))));
             results.push(result(seq, failed));
@@ -189,7 +190,8 @@ fn not_held(id: u64) -> Refusal {
 }
 
 fn result(request_seq: u64, failed: Vec<(u64, Refusal)>) -> AckResult {
-    let failed = failed.into_iter().map(|(delivery_id, refusal)| FailedDelivery { delivery_id, error: Some(refusal.into()) });
+    let failed =
+        failed.into_iter().map(|(delivery_id, refusal)| FailedDelivery { delivery_id, error: Some(refusal.into()) });
     AckResult { request_seq, failed: failed.collect() }
 }
 
