@@ -20,8 +20,9 @@ pub(super) async fn publish(grpc: &Grpc, request: PublishRequest) -> Result<Publ
     let mut results: Vec<Option<PublishResult>> = Vec::new();
     results.resize_with(entries.len(), || None);
     let mut topics = Topics::new(grpc);
+    topics.find(&topic, &entries).await;
     for (position, entry) in entries.into_iter().enumerate() {
-        match topics.gather(&mut gathering, position, &topic, entry).await {
+        match topics.gather(&mut gathering, position, &topic, entry) {
             Ok(()) => {}
             Err(refusal) if atomic => return Err(refusal.within(format_args!("entries[{position}]"))),
             Err(refusal) => results[position] = Some(entries::failed(refusal)),

@@ -174,8 +174,9 @@ async fn store(grpc: &Grpc, arrived: Arrived, next: u64, admitted: Admitted) -> 
     let mut position = 0;
     for (topic, wanted, entries) in arrived.frames {
         answers.wanted.push((position + entries.len(), wanted));
+        topics.find(&topic, &entries).await;
         for entry in entries {
-            if let Err(refusal) = topics.gather(&mut gathering, position, &topic, entry).await {
+            if let Err(refusal) = topics.gather(&mut gathering, position, &topic, entry) {
                 answers.enter(position, || entries::failed(refusal.clone()), Some(&refusal));
             }
             position += 1;

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-use super::grpc_client::{connect, echo, open, serve_echo};
+use super::grpc_client::{ECHO, connect, open, serve_echo};
 use super::load::{Measured, Run};
 use super::{Amount, load, report};
 use crate::cli::Error;
@@ -109,9 +109,6 @@ async fn work(options: Arc<Options>, run: Arc<Run>) -> Result<Measured, Error> {
 /// What is sent again and again: encoded once, so that what is measured is the other side.
 fn encoded(options: &Options, messages: usize, size: usize) -> Bytes {
     let value = Bytes::from(vec![b'x'; size]);
-    if options.empty {
-        return echo(vec![value; messages]);
-    }
     let message = proto::Message { value: Some(value), ..Default::default() };
     let entry = proto::Entry { message: Some(message), ..Default::default() };
     let entries = vec![entry; messages];
@@ -156,13 +153,13 @@ async fn publish(channel: Channel, options: &Options, run: &Run) -> Result<Measu
 /// What comes back.
 enum Answers {
     Acknowledgements { stream: Streaming<proto::PublishStreamResponse>, acknowledged: u64 },
-    Echo(Streaming<super::grpc_client::Echo>),
+    Echo(Streaming<proto::PublishStreamRequest>),
 }
 
 impl Answers {
     async fn open(channel: Channel, options: &Options, frames: mpsc::Receiver<Bytes>) -> Result<Self, Error> {
         if options.empty {
-            return Ok(Self::Echo(open(channel, super::grpc_client::ECHO, frames).await?));
+            return Ok(Self::Echo(open(channel, ECHO, frames).await?));
         }
         let stream = open(channel, "/tidegate.v1.Publisher/PublishStream", frames).await?;
         Ok(Self::Acknowledgements { stream, acknowledged: 0 })
@@ -174,7 +171,7 @@ impl Answers {
         match self {
             Self::Echo(stream) => {
                 let frame = stream.message().await.map_err(|status| failed(&status))?.ok_or_else(ended)?;
-                Ok(frame.messages.len() as u64)
+                Ok(frame.entries.len() as u64)
             }
             Self::Acknowledgements { stream, acknowledged } => {
                 let answer = stream.message().await.map_err(|status| failed(&status))?.ok_or_else(ended)?;

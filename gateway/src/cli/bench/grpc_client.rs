@@ -11,6 +11,7 @@ use axum::http::{Request as HttpRequest, Response as HttpResponse};
 use bytes::{BufMut, Bytes};
 use futures_util::stream;
 use prost::Message;
+use tidegate_proto::v1::PublishStreamRequest;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tonic::body::Body;
@@ -30,18 +31,6 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// Where the echo is.
 pub const ECHO: &str = "/tidegate.bench.Echo/Stream";
-
-/// A frame of the echo: messages without anything around them.
-#[derive(Clone, PartialEq, Message)]
-pub struct Echo {
-    #[prost(bytes = "bytes", repeated, tag = "1")]
-    pub messages: Vec<Bytes>,
-}
-
-/// A frame of these messages, encoded.
-pub fn echo(messages: Vec<Bytes>) -> Bytes {
-    Echo { messages }.encode_to_vec().into()
-}
 
 /// A connection of its own.
 pub async fn connect(server: &str) -> Result<Channel, Error> {
@@ -112,7 +101,7 @@ impl<M: Message + Default + 'static> Decoder for Decode<M> {
     }
 }
 
-/// What tonic costs by itself: each frame is decoded and sent back. It ends with the process.
+/// What tonic costs by itself: each frame of a PublishStream is decoded and sent back. It ends with the process.
 pub async fn serve_echo() -> Result<String, Error> {
     let socket = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let address = socket.local_addr()?;
@@ -162,12 +151,12 @@ impl Service<HttpRequest<Body>> for EchoServer {
 /// Answers with what it is asked.
 struct Back;
 
-impl StreamingService<Echo> for Back {
-    type Response = Echo;
-    type ResponseStream = Streaming<Echo>;
-    type Future = std::future::Ready<Result<Response<Streaming<Echo>>, Status>>;
+impl StreamingService<PublishStreamRequest> for Back {
+    type Response = PublishStreamRequest;
+    type ResponseStream = Streaming<PublishStreamRequest>;
+    type Future = std::future::Ready<Result<Response<Streaming<PublishStreamRequest>>, Status>>;
 
-    fn call(&mut self, request: Request<Streaming<Echo>>) -> Self::Future {
+    fn call(&mut self, request: Request<Streaming<PublishStreamRequest>>) -> Self::Future {
         std::future::ready(Ok(Response::new(request.into_inner())))
     }
 }

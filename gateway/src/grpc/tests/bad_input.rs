@@ -30,9 +30,12 @@ fn calls() -> Vec<(&'static str, Vec<Vec<u8>>)> {
                 value: Some(proto::header::Value::Text("1".into())),
             }],
             timestamp: Some(prost_types::Timestamp { seconds: 1, nanos: 2 }),
-            ttl: Some(seconds(9)),
-            priority: Some(3),
-            content_type: "text/plain".into(),
+            properties: Some(Box::new(proto::Properties {
+                ttl: Some(seconds(9)),
+                priority: Some(3),
+                content_type: "text/plain".into(),
+                ..Default::default()
+            })),
             ..message("v")
         }),
         idempotency_key: "i".into(),

@@ -128,11 +128,7 @@ fn any_message() -> impl Strategy<Value = proto::Message> {
     (option::of(any_bytes()), option::of(any_bytes()), headers, numbers, texts).prop_map(
         |(value, key, headers, (timestamp, ttl, deliver_at, priority), texts)| {
             let text = |index: usize| texts[index].clone();
-            proto::Message {
-                value,
-                key,
-                headers,
-                timestamp: Some(timestamp),
+            let properties = proto::Properties {
                 content_type: text(0),
                 content_encoding: text(1),
                 message_id: text(2),
@@ -144,7 +140,9 @@ fn any_message() -> impl Strategy<Value = proto::Message> {
                 r#type: text(5),
                 app_id: text(6),
                 user_id: text(7),
-            }
+            };
+            let properties = (properties != proto::Properties::default()).then(|| Box::new(properties));
+            proto::Message { value, key, headers, timestamp: Some(timestamp), properties }
         },
     )
 }
@@ -167,17 +165,21 @@ proptest! {
     }
 }
 
+fn with(properties: proto::Properties) -> proto::Entry {
+    let message = proto::Message { properties: Some(Box::new(properties)), ..Default::default() };
+    proto::Entry { message: Some(message), ..Default::default() }
+}
+
 #[test]
 fn properties_are_readable_headers() {
-    let given = proto::Message {
+    let given = proto::Properties {
         content_type: "text/plain".into(),
         ttl: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
         priority: Some(7),
         deliver_at: Some(prost_types::Timestamp { seconds: 1_767_225_600, nanos: 0 }),
         ..Default::default()
     };
-    let entry = proto::Entry { message: Some(given), ..Default::default() };
-    let (record, deliver_at_ms) = draft(entry).unwrap().into_record(NOW);
+    let (record, deliver_at_ms) = draft(with(given)).unwrap().into_record(NOW);
     let text = |name: &str| {
         let header = record.headers.iter().find(|header| header.name == name)?;
         Some(String::from_utf8_lossy(header.value.as_ref()?).into_owned())
@@ -196,8 +198,11 @@ fn nonsense_is_refused_in_words() {
         headers: vec![proto::Header { name: "n".into(), value, r#type: of.into() }],
         ..Default::default()
     };
-    let ttl =
-        |seconds, nanos| proto::Message { ttl: Some(prost_types::Duration { seconds, nanos }), ..Default::default() };
+    let properties = |properties| proto::Message { properties: Some(Box::new(properties)), ..Default::default() };
+    let ttl = |seconds, nanos| {
+        properties(proto::Properties { ttl: Some(prost_types::Duration { seconds, nanos }), ..Default::default() })
+    };
+    let priority = |priority| proto::Properties { priority: Some(priority), ..Default::default() };
     let own = proto::Header { name: "priority".into(), ..Default::default() };
     for (given, words) in [
         (ttl(0, 1), "finer than a millisecond"),
@@ -206,17 +211,14 @@ fn nonsense_is_refused_in_words() {
         (header(Some(Value::Text("x".into())), "int9"), "type is one of"),
         (header(Some(Value::Text("x".into())), "int32"), "not of type int32"),
         (header(None, "int32"), "not of type int32"),
-        (proto::Message { headers: vec![own], priority: Some(1), ..Default::default() }, "given twice"),
-        (proto::Message { priority: Some(32), ..Default::default() }, "0 to 31"),
+        (proto::Message { headers: vec![own], ..properties(priority(1)) }, "given twice"),
+        (properties(priority(32)), "0 to 31"),
     ] {
         let entry = proto::Entry { message: Some(given), ..Default::default() };
         let refusal = draft(entry).unwrap_err();
         assert!(refusal.message().contains(words), "{refusal:?} does not say {words}");
     }
-    let both = proto::Entry {
-        message: Some(proto::Message { deliver_at: Some(prost_types::Timestamp::default()), ..Default::default() }),
-        delay: Some(prost_types::Duration::default()),
-        ..Default::default()
-    };
+    let at = proto::Properties { deliver_at: Some(prost_types::Timestamp::default()), ..Default::default() };
+    let both = proto::Entry { delay: Some(prost_types::Duration::default()), ..with(at) };
     assert!(draft(both).unwrap_err().message().contains("two ways"));
 }

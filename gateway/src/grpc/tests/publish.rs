@@ -18,13 +18,17 @@ async fn publish(gateway: &Gateway, request: proto::PublishRequest) -> Vec<proto
 async fn each_entry_has_its_result() {
     let gateway = Gateway::new();
     gateway.topic_and_group(2).await;
+    let unordered = proto::Properties { priority: Some(32), ..Default::default() };
     let entries = vec![
         proto::Entry { partition: Some(1), ..entry("a") },
         proto::Entry { partition: Some(9), ..entry("b") },
         proto::Entry { partition: Some(1), ..entry("c") },
         proto::Entry { topic: "other".into(), ..entry("d") },
         proto::Entry::default(),
-        proto::Entry { message: Some(proto::Message { priority: Some(32), ..message("e") }), ..Default::default() },
+        proto::Entry {
+            message: Some(proto::Message { properties: Some(Box::new(unordered)), ..message("e") }),
+            ..Default::default()
+        },
         proto::Entry { topic: "__internal".into(), ..entry("f") },
     ];
     let mut results = publish(&gateway, request(entries)).await.into_iter();
