@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Most messages have none: they stay small in memory.
         .boxed(".tidegate.v1.Message.properties")
         .boxed(".tidegate.v1.ReceivedMessage.dead_letter")
+        .extern_path(".tidegate.v1.ConsumeResponse.Messages", "crate::Messages")
         .compile_fds(descriptors)?;
     Ok(())
 }
