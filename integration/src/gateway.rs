@@ -76,6 +76,7 @@ impl Setup {
             data: self.data.clone().unwrap_or_else(|| scratch.path().join("data")),
             log: scratch.path().join("gateway.log"),
             http: place::free_address(),
+            grpc: place::free_address(),
             kafka: place::free_address(),
             amqp: place::free_address(),
             admin: place::free_address(),
@@ -93,6 +94,8 @@ pub struct Gateway {
     pub data: PathBuf,
     /// HTTP listener.
     pub http: SocketAddr,
+    /// gRPC listener.
+    pub grpc: SocketAddr,
     /// Kafka listener.
     pub kafka: SocketAddr,
     /// AMQP listener.
@@ -208,8 +211,13 @@ impl Gateway {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(place::binary()).arg("serve");
         command.arg("--data-dir").arg(&self.data);
-        let listeners =
-            [("--http", self.http), ("--kafka", self.kafka), ("--amqp", self.amqp), ("--admin", self.admin)];
+        let listeners = [
+            ("--http", self.http),
+            ("--grpc", self.grpc),
+            ("--kafka", self.kafka),
+            ("--amqp", self.amqp),
+            ("--admin", self.admin),
+        ];
         for (flag, address) in listeners {
             command.arg(flag).arg(address.to_string());
         }

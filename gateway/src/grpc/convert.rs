@@ -54,30 +54,37 @@ fn into_draft(message: proto::Message) -> Result<Draft> {
         draft.types.extend(of.map(|of| (index, of)));
         draft.headers.push(header);
     }
+    match message.properties {
+        None => Ok(draft),
+        Some(properties) => set_properties(draft, *properties),
+    }
+}
+
+fn set_properties(mut draft: Draft, properties: proto::Properties) -> Result<Draft> {
     let texts = [
-        (property::CONTENT_TYPE, message.content_type),
-        (property::CONTENT_ENCODING, message.content_encoding),
-        (property::MESSAGE_ID, message.message_id),
-        (property::CORRELATION_ID, message.correlation_id),
-        (property::REPLY_TO, message.reply_to),
-        (property::MESSAGE_TYPE, message.r#type),
-        (property::APP_ID, message.app_id),
-        (property::USER_ID, message.user_id),
+        (property::CONTENT_TYPE, properties.content_type),
+        (property::CONTENT_ENCODING, properties.content_encoding),
+        (property::MESSAGE_ID, properties.message_id),
+        (property::CORRELATION_ID, properties.correlation_id),
+        (property::REPLY_TO, properties.reply_to),
+        (property::MESSAGE_TYPE, properties.r#type),
+        (property::APP_ID, properties.app_id),
+        (property::USER_ID, properties.user_id),
     ];
     for (name, text) in texts {
         if !text.is_empty() {
             set(&mut draft, name, text)?;
         }
     }
-    if let Some(ttl) = message.ttl {
+    if let Some(ttl) = properties.ttl {
         let ms = whole_milliseconds(&ttl).map_err(|refusal| refusal.within("ttl"))?;
         set(&mut draft, property::TTL_MS, ms.to_string())?;
     }
-    if let Some(time) = message.deliver_at {
+    if let Some(time) = properties.deliver_at {
         let at_ms = milliseconds(&time).map_err(|refusal| refusal.within("deliver_at"))?;
         set(&mut draft, property::DELIVER_AT, at_ms.to_string())?;
     }
-    match message.priority {
+    match properties.priority {
         None => {}
         Some(priority) if priority <= MAX_PRIORITY => set(&mut draft, property::PRIORITY, priority.to_string())?,
         Some(_) => return Err(Refusal::invalid(format!("a priority is a number from 0 to {MAX_PRIORITY}"))),
@@ -142,41 +149,43 @@ pub(super) fn message(record: &Record) -> proto::Message {
 fn show_headers(headers: &[Header], message: &mut proto::Message) {
     let (hidden, types) = read_header_types(headers).map_or((None, Vec::new()), |(at, types)| (Some(at), types));
     let mut types = types.into_iter().peekable();
+    let mut properties = proto::Properties::default();
     for (index, header) in headers.iter().enumerate() {
         let of = types.next_if(|(at, _)| *at == index).map(|(_, of)| of);
         if hidden == Some(index) {
             continue;
         }
         let once = || headers.iter().filter(|other| other.name == header.name).count() == 1;
-        if of.is_some() || !once() || show_property(header, message).is_none() {
+        if of.is_some() || !once() || show_property(header, &mut properties).is_none() {
             message.headers.push(show_header(header, of));
         }
     }
+    message.properties = (properties != proto::Properties::default()).then(|| Box::new(properties));
 }
 
 /// Puts a property into its field, if it is one and the field can tell exactly what is stored.
-fn show_property(header: &Header, message: &mut proto::Message) -> Option<()> {
+fn show_property(header: &Header, properties: &mut proto::Properties) -> Option<()> {
     let name = std::str::from_utf8(&header.name).ok()?;
     let text = || std::str::from_utf8(header.value.as_ref()?).ok();
     let field = match name {
-        property::CONTENT_TYPE => &mut message.content_type,
-        property::CONTENT_ENCODING => &mut message.content_encoding,
-        property::MESSAGE_ID => &mut message.message_id,
-        property::CORRELATION_ID => &mut message.correlation_id,
-        property::REPLY_TO => &mut message.reply_to,
-        property::MESSAGE_TYPE => &mut message.r#type,
-        property::APP_ID => &mut message.app_id,
-        property::USER_ID => &mut message.user_id,
+        property::CONTENT_TYPE => &mut properties.content_type,
+        property::CONTENT_ENCODING => &mut properties.content_encoding,
+        property::MESSAGE_ID => &mut properties.message_id,
+        property::CORRELATION_ID => &mut properties.correlation_id,
+        property::REPLY_TO => &mut properties.reply_to,
+        property::MESSAGE_TYPE => &mut properties.r#type,
+        property::APP_ID => &mut properties.app_id,
+        property::USER_ID => &mut properties.user_id,
         property::TTL_MS => {
-            message.ttl = Some(duration(Duration::from_millis(exact(text()?)?)));
+            properties.ttl = Some(duration(Duration::from_millis(exact(text()?)?)));
             return Some(());
         }
         property::DELIVER_AT => {
-            message.deliver_at = Some(timestamp(exact(text()?)?));
+            properties.deliver_at = Some(timestamp(exact(text()?)?));
             return Some(());
         }
         property::PRIORITY => {
-            message.priority = Some(exact(text()?).filter(|priority| *priority <= MAX_PRIORITY)?);
+            properties.priority = Some(exact(text()?).filter(|priority| *priority <= MAX_PRIORITY)?);
             return Some(());
         }
         _ => return None,
@@ -223,7 +232,7 @@ pub(super) fn received(topic: &str, partition: u32, record: &Record) -> proto::R
         topic: topic.to_owned(),
         partition,
         offset: record.offset,
-        dead_letter: dead_letter(&record.headers),
+        dead_letter: dead_letter(&record.headers).map(Box::new),
         ..proto::ReceivedMessage::default()
     }
 }

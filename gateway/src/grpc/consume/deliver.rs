@@ -5,14 +5,15 @@ use std::time::Duration;
 use tidegate_engine::Watch;
 use tidegate_engine::batch::Record;
 use tidegate_engine::group::{Delivery, LeaseRequest, Settlement};
-use tidegate_proto::v1::consume_response::{Drain, Frame, LeaseExpired, Messages};
+use tidegate_proto::Messages;
+use tidegate_proto::v1::consume_response::{Drain, Frame, LeaseExpired};
 use tokio::time::{Instant, sleep_until};
 use tonic::Code;
 
-use super::super::convert::received;
 use super::super::error::{Refusal, Result};
 use super::super::state::Grpc;
 use super::super::time::{now_ms, timestamp};
+use super::encode::{Numbered, encode};
 use super::session::{Attached, Next};
 use super::sessions::lease_time;
 use super::{Responses, frame};
@@ -115,15 +116,11 @@ impl Deliveries<'_> {
         if acknowledge {
             let (_results, _commit) = settle(leases().map(Settlement::Acknowledge).collect())?;
         }
-        let messages = (first..).zip(deliveries).map(|(id, delivery)| {
-            let mut message = received(delivery.topic.name(), delivery.partition_index, &delivery.record);
-            message.delivery_id = if acknowledge { 0 } else { id };
-            message.delivery_attempt = delivery.attempt;
-            message.redelivered = delivery.attempt > 1;
-            message.ack_deadline = timed.then(|| timestamp(delivery.deadline_ms));
-            message
+        let numbered = deliveries.iter().enumerate().map(|(nth, delivery)| {
+            let id = if acknowledge { 0 } else { first + nth as u64 };
+            (delivery, Numbered { id, timed })
         });
-        let messages = Messages { messages: messages.collect() };
+        let messages = Messages { encoded: encode(numbered), ..Messages::default() };
         self.grpc.metrics.sent(deliveries.len(), bytes);
         self.responses.send(frame(Frame::Messages(messages))).await
     }
