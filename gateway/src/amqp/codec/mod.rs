@@ -23,6 +23,7 @@ pub use outbox::Outbox;
 pub use properties::{Properties, PropertiesWriter};
 pub use raw_table::{RawArray, RawTable, RawValue};
 pub use reader::FrameReader;
+pub(super) use table::with_length;
 pub use table::{Table, Value};
 pub use text::Text;
 

@@ -67,7 +67,7 @@ impl Table {
     }
 
     /// A checked table; its strings share `from`, in which it lies.
-    pub(super) fn decode(from: &Bytes, table: RawTable<'_>) -> Self {
+    pub(in crate::amqp) fn decode(from: &Bytes, table: RawTable<'_>) -> Self {
         let name = |name: &[u8]| Text::try_from(from.slice_ref(name)).unwrap_or_default();
         Self(table.iter().map(|(of, value)| (name(of), Value::decode(from, value))).collect())
     }

@@ -162,7 +162,9 @@ async fn the_server_survives_any_method_at_any_moment() {
         let mut last = None;
         while let Some(frame) = client.frame().await {
             match frame.payload {
-                Payload::Method(Method::Connection(Connection::CloseOk {})) => last = Some("closed".to_owned()),
+                Payload::Method(Method::Connection(Connection::CloseOk {})) => {
+                    last.get_or_insert_with(|| "closed".to_owned());
+                }
                 Payload::Method(Method::Connection(Connection::Close { reply_code, .. })) => {
                     last = Some(reply_code.to_string());
                     client.send(0, Method::Connection(Connection::CloseOk {})).await;

@@ -45,7 +45,7 @@ pub fn read_header_types(headers: &[Header]) -> Option<(usize, Vec<(usize, Heade
         }
     }
     // Another header of the name is one like any other, if it is said to be.
-    let is_told = |index: usize| types.contains(&(index, HeaderType::String));
+    let is_told = |index: usize| types.binary_search_by_key(&index, |(at, _)| *at).is_ok();
     let mut others =
         headers[..position].iter().enumerate().filter(|(_, header)| is_types(header) && header.value.is_some());
     (rest.is_empty() && others.all(|(index, _)| is_told(index))).then_some((position, types))

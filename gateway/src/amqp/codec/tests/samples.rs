@@ -178,9 +178,44 @@ pub(in crate::amqp) fn any_value() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Names that mean something to the conversion, among others.
+const MEANINGFUL: [&str; 17] = [
+    "x-key",
+    "x-tombstone",
+    "x-timestamp-ms",
+    "x-delay",
+    "x-deliver-at",
+    "x-death",
+    "amqp",
+    "amqp-exchange",
+    "content-type",
+    "deliver-at",
+    "ttl-ms",
+    "priority",
+    "cluster-id",
+    "tidegate-header-types",
+    "dead-letter-reason",
+    "dead-letter-topic",
+    "dead-letter-group",
+];
+
 pub(in crate::amqp) fn any_table() -> impl Strategy<Value = Table> {
-    let name = prop_oneof!["[a-z]{1,3}", "\\PC{0,6}"];
-    vec((name.prop_map(Text::from), any_value()), 0..6).prop_map(Table)
+    let name = prop_oneof![
+        "[a-z]{1,3}".prop_map(Text::from),
+        "\\PC{0,6}".prop_map(Text::from),
+        prop::sample::select(&MEANINGFUL[..]).prop_map(Text::from_static),
+    ];
+    let number = any::<i64>().prop_map(|number| Value::from(number.to_string()));
+    let value = prop_oneof![
+        4 => any_value(),
+        1 => Just(Value::Boolean(true)),
+        1 => (-5000..5000_i64).prop_map(Value::Int64),
+        1 => number,
+        1 => Just(Value::from("2026-01-31T12:00:00.5Z")),
+        1 => Just(Value::from("0=int32")),
+        1 => Just(Value::from("2t")),
+    ];
+    vec((name, value), 0..6).prop_map(Table)
 }
 
 /// Properties, their table among them, as bytes.
