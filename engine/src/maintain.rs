@@ -19,6 +19,9 @@ const DISK_FULL_RETRY: Duration = Duration::from_millis(100);
 /// The most partitions a topic can have.
 const MAX_TOPIC_PARTITIONS: u32 = 10_000;
 
+/// State that nobody waits for is written with what comes within this time, or then.
+const UNHURRIED: Duration = Duration::from_millis(10);
+
 impl Shard {
     /// Opens the shard's log and recovers its state.
     pub(crate) fn open(config: EngineConfig, environment: Environment) -> Result<(Self, Recovery)> {
@@ -33,6 +36,7 @@ impl Shard {
             pending: std::collections::VecDeque::new(),
             pending_bytes: 0,
             gathering: 1,
+            urgent: false,
             queued: 0,
             written: 0,
             durable: 0,
@@ -86,6 +90,9 @@ impl Shard {
         let mut inner = self.lock();
         if inner.has_no_work() && inner.failed.is_none() {
             self.work.wait(&mut inner);
+        }
+        if !inner.urgent && !inner.pending.is_empty() && inner.failed.is_none() {
+            self.work.wait_for(&mut inner, UNHURRIED);
         }
         let before = inner.pending.len();
         if before > 0

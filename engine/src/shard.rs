@@ -63,6 +63,8 @@ pub(crate) struct Inner {
     pub pending_bytes: usize,
     /// The committer is woken when so many are queued.
     pub gathering: usize,
+    /// Somebody waits for what is queued, or reads it.
+    pub urgent: bool,
     /// Changes queued, written and synced since the shard was opened, as the number of the last one.
     pub queued: u64,
     pub written: u64,
@@ -237,8 +239,12 @@ impl Shard {
             (Some(done), Commit::waiting(wait))
         };
         inner.queued += 1;
+        // State that nobody waits for may wait for company.
+        let is_urgent = done.is_some() || entries.iter().any(|entry| !matches!(entry, Entry::State(_)));
+        let begins_to_wait = inner.pending.is_empty();
+        inner.urgent |= is_urgent;
         inner.pending.push_back(Pending { entries, number: inner.queued, durability, done, budget });
-        if inner.pending.len() >= inner.gathering {
+        if begins_to_wait || (is_urgent && inner.pending.len() >= inner.gathering) {
             self.work.notify_one();
         }
         commit
@@ -407,6 +413,7 @@ impl Shard {
             taken.push(pending);
         }
         inner.pending_bytes -= bytes;
+        inner.urgent = !inner.pending.is_empty();
         if everything && let Err(error) = self.take_snapshot(&mut inner, next_sequence) {
             tracing::warn!(%error, "no snapshot could be taken");
         }
@@ -617,6 +624,7 @@ impl Inner {
     fn put_back(&mut self, taken: Vec<Pending>) {
         for pending in taken.into_iter().rev() {
             self.pending_bytes += pending.size();
+            self.urgent = true;
             self.pending.push_front(pending);
         }
     }

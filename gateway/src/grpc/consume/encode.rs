@@ -164,6 +164,7 @@ mod tests {
                 partition_index,
                 record,
                 attempt,
+                redelivered: attempt > 1,
                 deadline_ms,
             },
         )
