@@ -97,6 +97,10 @@ pub struct EngineConfig {
     pub max_producers_per_partition: usize,
     /// The most records waiting for their delivery time.
     pub max_scheduled: usize,
+    /// The most keys over all tables; putting one more is refused.
+    pub max_table_entries: usize,
+    /// The most bytes a table's key or value may have.
+    pub max_table_value_bytes: usize,
     /// The most bytes one batch may decompress to.
     pub max_decompressed_bytes: usize,
     /// How often retention, reclaim, timers' durable progress and snapshots are looked after.
@@ -125,6 +129,8 @@ impl Default for EngineConfig {
             dedupe_window: Duration::from_secs(24 * 3600),
             max_producers_per_partition: 10_000,
             max_scheduled: 2_000_000,
+            max_table_entries: 1_000_000,
+            max_table_value_bytes: 64 << 10,
             max_decompressed_bytes: 64 << 20,
             maintenance_interval: Duration::from_secs(1),
             reclaim_bytes_per_second: 32 << 20,

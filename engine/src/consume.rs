@@ -24,6 +24,8 @@ use crate::{
 const READ_BYTES: usize = 256 << 10;
 /// More than one settlement can add to the log.
 const MAX_SETTLEMENT_BYTES: usize = 128;
+/// More than one run of acknowledged offsets takes.
+const MAX_RUN_BYTES: usize = 32;
 /// How often one call asks anew when other consumers, retention or a seek change the group meanwhile.
 const MAX_ROUNDS: usize = 1000;
 
@@ -32,6 +34,9 @@ struct Gathered {
     deliveries: Vec<Delivery>,
     bytes: usize,
     request: LeaseRequest,
+    /// The first partition that gave nothing more although the group offered it: with records that are acknowledged at once,
+    /// the group's limit stops only those that have to be copied.
+    refused: Option<PartitionId>,
 }
 
 impl Gathered {
@@ -48,12 +53,14 @@ pub(crate) async fn lease(
     name: &GroupName,
     request: LeaseRequest,
 ) -> Result<Vec<Delivery>> {
-    let mut gathered = Gathered { deliveries: Vec::new(), bytes: 0, request };
+    let mut gathered = Gathered { deliveries: Vec::new(), bytes: 0, request, refused: None };
     for _ in 0..MAX_ROUNDS {
         if !gathered.has_credit() {
             break;
         }
-        let round = match shard.next_for(name) {
+        let round = match shard.next_for(name, request.acknowledge) {
+            // When it comes round to where it was refused, all the others have been asked.
+            Ok(Some(Next::Read { partition, .. })) if gathered.refused == Some(partition) => break,
             Ok(None) => break,
             Ok(Some(Next::Start(partition))) => start(engine, shard, name, partition).await,
             Ok(Some(Next::Read { partition, offset })) => {
@@ -111,6 +118,12 @@ async fn hand_out(
         }
     };
     let mut inner = shard.lock();
+    if gathered.request.acknowledge {
+        // What is handed out must be written down as done.
+        let runs: usize = decoded.iter().map(|batch| batch.records.len() + 1).sum();
+        inner.check_writable(&[], true)?;
+        inner.check_room(name.name().len() + MAX_SETTLEMENT_BYTES + MAX_RUN_BYTES * runs, true)?;
+    }
     let dead = shard.walk(&mut inner, name, partition, offset, &decoded, gathered)?;
     shard.keep_skipped(&mut inner, name);
     shard.queue_dead_letters(&mut inner, name, dead);
@@ -126,10 +139,10 @@ pub(crate) struct Decoded {
 }
 
 impl Shard {
-    fn next_for(&self, name: &GroupName) -> Result<Option<Next>> {
+    fn next_for(&self, name: &GroupName, acknowledge: bool) -> Result<Option<Next>> {
         let now_ms = self.environment.clock.now_ms();
         let mut inner = self.lock();
-        if inner.leases >= self.config.max_leases {
+        if !acknowledge && inner.leases >= self.config.max_leases {
             inner.leases = inner.state.groups.values().map(Group::in_flight).sum();
             if inner.leases >= self.config.max_leases {
                 return Err(Error::LimitReached { setting: "max_leases", limit: self.config.max_leases });
@@ -137,7 +150,7 @@ impl Shard {
         }
         let ids = inner.state.group_partitions(inner.state.group(name)?);
         let bounds: Vec<Bounds> = ids.into_iter().filter_map(|id| engine_bounds(&inner, id).ok()).collect();
-        inner.state.group_mut(name)?.next(&bounds, now_ms)
+        inner.state.group_mut(name)?.next(&bounds, acknowledge, now_ms)
     }
 
     /// The batch around `offset` if it was decoded a moment ago: consumers with little credit come back for its rest.
@@ -201,9 +214,10 @@ impl Shard {
         let Some(topic) = topic else { return Ok(Vec::new()) };
         let group = inner.state.group_mut(name)?;
         let before = group.in_flight();
+        let LeaseRequest { consumer, acknowledge, .. } = gathered.request;
         let lasts = gathered.request.deadline.unwrap_or(group.config().ack_deadline);
         let deadline = now.saturating_add(lasts);
-        let deadline_ms = now_ms.saturating_add(crate::maintain::millis(lasts));
+        let deadline_ms = if acknowledge { now_ms } else { now_ms.saturating_add(crate::maintain::millis(lasts)) };
         let mut dead = Vec::new();
         let mut at = offset;
         'walk: for batch in decoded {
@@ -215,9 +229,9 @@ impl Shard {
                     group.skip_gap(partition, at, record.offset);
                 }
                 at = record.offset + 1;
-                let grant = Grant { consumer: gathered.request.consumer, token: self.next_token(), deadline };
+                let grant = Grant { consumer, token: self.next_token(), deadline, acknowledge };
                 match group.lease(&offer(partition, record), &grant, now_ms) {
-                    Outcome::Leased { attempt } => {
+                    Outcome::Leased { attempt, redelivered } => {
                         let lease = LeaseId { partition, offset: record.offset, token: grant.token };
                         gathered.bytes += record.size();
                         gathered.deliveries.push(Delivery {
@@ -226,12 +240,17 @@ impl Shard {
                             partition_index,
                             record: record.clone(),
                             attempt,
+                            redelivered,
                             deadline_ms,
                         });
                     }
                     Outcome::Dead(letter) => dead.push(letter),
                     Outcome::Skip => {}
-                    Outcome::Full | Outcome::Moved => break 'walk,
+                    Outcome::Full => {
+                        gathered.refused = gathered.refused.or(acknowledge.then_some(partition));
+                        break 'walk;
+                    }
+                    Outcome::Moved => break 'walk,
                 }
             }
             if at >= batch.base_offset
@@ -250,13 +269,18 @@ impl Shard {
         Ok(dead)
     }
 
-    /// Writes down what was found not to exist. Nobody waits for it.
+    /// Writes down what was found not to exist, or is done without a settlement. Nobody waits for it.
     fn keep_skipped(&self, inner: &mut Inner, name: &GroupName) {
-        let Some(record) = inner.state.groups.get_mut(name).and_then(Group::take_skipped) else { return };
+        let Some(group) = inner.state.groups.get_mut(name) else { return };
+        let before = group.waiting();
+        let Some(record) = group.take_skipped() else { return };
         let record = StateRecord::Group { name: name.clone(), record };
-        match self.change_all(inner, vec![record], Durability::Memory) {
-            Ok(_) => inner.state.wake_group(name),
-            Err(error) => tracing::debug!(%error, group = %name, "offsets without a record will be skipped again"),
+        if let Err(error) = self.change_all(inner, vec![record], Durability::Memory) {
+            tracing::debug!(%error, group = %name, "offsets without a record will be skipped again");
+        }
+        // Others are let go of only where something was held back.
+        if inner.state.groups.get(name).is_some_and(|group| group.waiting() < before) {
+            inner.state.wake_group(name);
         }
     }
 
@@ -457,6 +481,15 @@ impl Shard {
         let commit = self.keep(&mut inner, name, vec![record], Durability::Fsync)?;
         inner.state.wake_group(name);
         Ok(commit)
+    }
+
+    pub(crate) fn purge(&self, name: &GroupName) -> Result<(u64, Commit)> {
+        let mut inner = self.lock();
+        let ids = inner.state.group_partitions(inner.state.group(name)?);
+        let durability = partitions_durability(&inner, ids.iter().copied())?;
+        let bounds = ids.into_iter().map(|id| engine_bounds(&inner, id)).collect::<Result<Vec<_>>>()?;
+        let (records, count) = inner.state.group(name)?.purge(&bounds)?;
+        Ok((count, self.keep(&mut inner, name, records, durability)?))
     }
 
     pub(crate) fn lag(&self, name: &GroupName) -> Result<Vec<PartitionLag>> {

@@ -26,7 +26,7 @@ const PRODUCER_ID_BLOCK: i64 = 1000;
 /// One open data directory. Clones share it.
 #[derive(Clone)]
 pub struct Engine {
-    shard: Arc<Shard>,
+    pub(crate) shard: Arc<Shard>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
     producer_ids: Arc<Mutex<std::ops::Range<i64>>>,
     next_consumer: Arc<AtomicU64>,
@@ -242,6 +242,15 @@ impl Engine {
         self.shard.append_atomic(atomic, budget)
     }
 
+    /// Done when everything appended, settled and changed before it is on stable storage, whatever durability it asked for,
+    /// and can be read.
+    ///
+    /// # Errors
+    /// Why nothing can be written.
+    pub fn sync(&self) -> Result<Commit> {
+        self.shard.change_all(&mut self.shard.lock(), Vec::new(), crate::Durability::Fsync)
+    }
+
     /// Allocates a producer id that no producer had before, durable when it returns.
     ///
     /// # Errors
@@ -398,6 +407,14 @@ impl Engine {
     /// [`Error::UnknownGroup`], [`Error::GroupMode`] while it has assigned members, [`Error::OffsetOutOfRange`], or why nothing can be written.
     pub fn seek(&self, name: &GroupName, positions: &[(PartitionId, u64)]) -> Result<Commit> {
         self.shard.seek(name, positions)
+    }
+
+    /// Acknowledges everything that no consumer holds: how many records that are, and the moment it is durable.
+    ///
+    /// # Errors
+    /// [`Error::UnknownGroup`], [`Error::GroupMode`] while it has assigned members, or why nothing can be written.
+    pub fn purge(&self, name: &GroupName) -> Result<(u64, Commit)> {
+        self.shard.purge(name)
     }
 
     /// Leases records to a consumer; empty when there is none to give. Wait with [`Engine::watch_group`], made before asking.

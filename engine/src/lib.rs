@@ -31,6 +31,7 @@ mod record;
 mod schedule;
 mod shard;
 mod state;
+mod table;
 mod topic;
 mod types;
 
@@ -41,5 +42,6 @@ pub use engine::Engine;
 pub use error::{Error, Result};
 pub use inspect::{Damage, Inspection, SegmentInspection, inspect, skip};
 pub use name::{GroupName, MAX_NAME_BYTES, PartitionId, TopicName};
+pub use table::TableEntry;
 pub use topic::Topic;
 pub use types::{Appended, Appends, Atomic, DedupeKey, PartitionInfo, Read, Recovery, TimedOffset, Usage, Write};

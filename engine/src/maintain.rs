@@ -10,6 +10,7 @@ use crate::log::{SNAPSHOT_MAGIC, SegmentKind, TailCache, Writer, recover, seal_o
 use crate::record::StateRecord;
 use crate::schedule::SCHEDULE_PARTITION;
 use crate::shard::{Inner, Shard};
+use crate::state::SNAPSHOT_VERSION;
 use crate::store::Environment;
 use crate::{Commit, Durability, EngineConfig, Error, PartitionId, Recovery, Result, Topic, Usage, Write};
 
@@ -242,7 +243,8 @@ impl Shard {
     pub(crate) fn take_snapshot(&self, inner: &mut Inner, next_sequence: u64) -> Result<()> {
         inner.snapshot_wanted = false;
         inner.bytes_since_snapshot = 0;
-        inner.snapshot_taken = Some((seal_object(SNAPSHOT_MAGIC, &inner.state.snapshot())?, next_sequence));
+        inner.snapshot_taken =
+            Some((seal_object(SNAPSHOT_MAGIC, SNAPSHOT_VERSION, &inner.state.snapshot())?, next_sequence));
         Ok(())
     }
 
@@ -311,6 +313,7 @@ impl Shard {
             leases: inner.state.groups.values().map(crate::group::Group::in_flight).sum(),
             dedupe_keys: inner.state.dedupe.len(),
             scheduled: inner.state.schedule.len(),
+            table_entries: inner.state.tables.len(),
             segments: inner.segments.len(),
             tail_cache_bytes: inner.tail.bytes(),
             pending_bytes: inner.pending_bytes,

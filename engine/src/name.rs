@@ -67,7 +67,7 @@ name!(
     "group"
 );
 
-fn check_name(noun: &'static str, name: &str) -> Result<()> {
+pub(crate) fn check_name(noun: &'static str, name: &str) -> Result<()> {
     let reason = if name.is_empty() {
         "it is empty"
     } else if name.len() > MAX_NAME_BYTES {

@@ -31,6 +31,8 @@ pub(crate) enum StateRecord {
     Scheduled { offset: u64, due_ms: i64, targets: Vec<PartitionId> },
     /// It was delivered, or there was nobody left to deliver it to.
     ScheduledDone { offset: u64 },
+    /// A table's key has this value, or none any more.
+    TableSet { table: String, key: String, value: Option<Vec<u8>> },
 }
 
 impl StateRecord {

@@ -16,6 +16,7 @@ use crate::partition::Partition;
 use crate::producer::Producers;
 use crate::record::StateRecord;
 use crate::schedule::{SCHEDULE_PARTITION, Schedule};
+use crate::table::{Tables, TablesRef, TablesSnapshot};
 use crate::{Durability, EngineConfig, Error, GroupName, PartitionId, Result, Topic};
 
 /// The engine's state. Volatile parts (waiters, leases, indexes) live beside the durable ones.
@@ -31,6 +32,7 @@ pub(crate) struct State {
     pub deleted_active: BTreeMap<PartitionId, Vec<IndexEntry>>,
     pub schedule: Schedule,
     pub next_producer_id: i64,
+    pub tables: Tables,
     /// Chunks that lost their partition or fell below its log start since reclaim last looked.
     pub dropped: Vec<Chunk>,
     max_producers: usize,
@@ -46,6 +48,7 @@ struct SnapshotRef<'a> {
     dedupe: &'a Dedupe,
     schedule: &'a Schedule,
     next_producer_id: i64,
+    tables: TablesRef<'a>,
 }
 
 /// A snapshot's contents, owned when it is read.
@@ -58,6 +61,23 @@ pub(crate) struct Snapshot {
     dedupe: Dedupe,
     schedule: Schedule,
     next_producer_id: i64,
+    /// Behind the rest since version 2.
+    #[serde(skip)]
+    tables: TablesSnapshot,
+}
+
+/// The newest version of a snapshot's contents.
+pub(crate) const SNAPSHOT_VERSION: u32 = 2;
+
+impl Snapshot {
+    /// Reads the contents of any version; none when they do not decode.
+    pub(crate) fn decode(version: u32, contents: &[u8]) -> Option<Self> {
+        let (mut snapshot, rest): (Self, _) = postcard::take_from_bytes(contents).ok()?;
+        if version >= 2 {
+            snapshot.tables = postcard::from_bytes(rest).ok()?;
+        }
+        Some(snapshot)
+    }
 }
 
 impl State {
@@ -73,6 +93,7 @@ impl State {
             deleted_active: BTreeMap::new(),
             schedule: Schedule::default(),
             next_producer_id: 0,
+            tables: Tables::default(),
             dropped: Vec::new(),
             max_producers: config.max_producers_per_partition,
         }
@@ -99,6 +120,7 @@ impl State {
         state.dedupe = snapshot.dedupe;
         state.schedule = snapshot.schedule;
         state.next_producer_id = snapshot.next_producer_id;
+        state.tables = Tables::restore(snapshot.tables);
         state
     }
 
@@ -114,6 +136,7 @@ impl State {
             dedupe: &self.dedupe,
             schedule: &self.schedule,
             next_producer_id: self.next_producer_id,
+            tables: self.tables.snapshot(),
         }
     }
 
@@ -148,6 +171,7 @@ impl State {
                 self.schedule.remove(*offset);
                 self.advance_schedule();
             }
+            StateRecord::TableSet { table, key, value } => self.tables.set(table, key, value.as_deref()),
         }
     }
 
@@ -289,6 +313,20 @@ impl State {
             }
         }
         lowest
+    }
+
+    /// After a restart: what groups have not acknowledged may have been handed out before it.
+    pub(crate) fn doubt_deliveries(&mut self) {
+        let mut groups = std::mem::take(&mut self.groups);
+        for group in groups.values_mut() {
+            for id in self.group_partitions(group).into_iter().chain(group.partitions().collect::<Vec<_>>()) {
+                if let Some(end) = self.partition(id).ok().map(|partition| partition.next_offset).filter(|end| *end > 0)
+                {
+                    group.doubt_deliveries(id, end);
+                }
+            }
+        }
+        self.groups = groups;
     }
 
     /// Wakes those who wait for a group's records.

@@ -132,6 +132,8 @@ pub struct Usage {
     pub dedupe_keys: usize,
     /// Records waiting for their delivery time.
     pub scheduled: usize,
+    /// Keys over all tables.
+    pub table_entries: usize,
     /// Segments of the log.
     pub segments: usize,
     /// Bytes in the tail cache.

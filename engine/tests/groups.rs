@@ -30,12 +30,22 @@ async fn create(engine: &Engine, config: GroupConfig) -> GroupName {
 }
 
 async fn lease(engine: &Engine, name: &GroupName, max_messages: usize) -> Vec<Delivery> {
-    let request = LeaseRequest { consumer: engine.new_consumer(), max_messages, max_bytes: 1 << 20, deadline: None };
+    let request = LeaseRequest {
+        consumer: engine.new_consumer(),
+        max_messages,
+        max_bytes: 1 << 20,
+        deadline: None,
+        acknowledge: false,
+    };
     engine.lease(name, request).await.unwrap()
 }
 
 fn offsets(deliveries: &[Delivery]) -> Vec<u64> {
     deliveries.iter().map(|delivery| delivery.record.offset).collect()
+}
+
+fn redelivered(deliveries: &[Delivery]) -> Vec<u64> {
+    offsets(&deliveries.iter().filter(|delivery| delivery.redelivered).cloned().collect::<Vec<_>>())
 }
 
 async fn acknowledge(engine: &Engine, name: &GroupName, deliveries: &[Delivery]) {
@@ -70,13 +80,49 @@ async fn released_and_dropped_leases_come_back_in_order_uncounted() {
     with_records(&engine, 5).await;
     let workers = create(&engine, GroupConfig::default()).await;
     let consumer = engine.new_consumer();
-    let request = LeaseRequest { consumer, max_messages: 3, max_bytes: 1 << 20, deadline: None };
+    let request = LeaseRequest { consumer, max_messages: 3, max_bytes: 1 << 20, deadline: None, acknowledge: false };
     let deliveries = engine.lease(&workers, request).await.unwrap();
     drop(engine.settle(&workers, vec![Settlement::Release(deliveries[1].lease)]).unwrap());
     engine.release_consumer(&workers, consumer).unwrap();
     let again = lease(&engine, &workers, 10).await;
-    assert_eq!(offsets(&again), [0, 1, 2, 3, 4]);
+    assert_eq!(offsets(&again), [0, 1, 2, 3, 4], "what was given back comes before what nobody has looked at");
     assert!(again.iter().all(|delivery| delivery.attempt == 1));
+    assert_eq!(redelivered(&again), [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn what_may_have_been_handed_out_before_a_restart_is_called_redelivered() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    let partition = with_records(&engine, 4).await;
+    let workers = create(&engine, GroupConfig::default()).await;
+    let deliveries = lease(&engine, &workers, 2).await;
+    assert_eq!(redelivered(&deliveries), []);
+    acknowledge(&engine, &workers, &deliveries[..1]).await;
+    drop(engine);
+    let engine = open_manual(directory.path());
+    append(&engine, partition, &["new"]).await;
+    let deliveries = lease(&engine, &workers, 9).await;
+    assert_eq!(offsets(&deliveries), [1, 2, 3, 4]);
+    assert_eq!(redelivered(&deliveries), [1, 2, 3]);
+    drop(engine.seek(&workers, &[(partition, 1)]).unwrap());
+    assert_eq!(redelivered(&lease(&engine, &workers, 9).await), [], "a seek begins anew");
+}
+
+#[tokio::test]
+async fn the_start_of_a_group_may_be_lost_but_not_the_doubt() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    let partition = with_records(&engine, 2).await;
+    let workers = create(&engine, GroupConfig::default()).await;
+    assert_eq!(redelivered(&lease(&engine, &workers, 1).await), []);
+    // Nothing is written after the lease: where the group began is forgotten with it.
+    drop(engine);
+    let engine = open_manual(directory.path());
+    assert!(engine.committed(&workers).unwrap().is_empty());
+    append(&engine, partition, &["new"]).await;
+    let deliveries = lease(&engine, &workers, 9).await;
+    assert_eq!((offsets(&deliveries), redelivered(&deliveries)), (vec![0, 1, 2], vec![0, 1]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,7 +218,13 @@ async fn assigned_and_shared_members_exclude_each_other_and_progress_carries_ove
     let commit = OffsetCommit { partition, offset: 2, leader_epoch: -1, metadata: "note".to_owned() };
     engine.set_assigned(&workers, true).unwrap();
     drop(engine.commit_offsets(&workers, vec![commit.clone()]).unwrap());
-    let request = LeaseRequest { consumer: engine.new_consumer(), max_messages: 9, max_bytes: 1 << 20, deadline: None };
+    let request = LeaseRequest {
+        consumer: engine.new_consumer(),
+        max_messages: 9,
+        max_bytes: 1 << 20,
+        deadline: None,
+        acknowledge: false,
+    };
     assert!(matches!(engine.lease(&workers, request).await, Err(Error::GroupMode { mode: "assigned", .. })));
     engine.set_assigned(&workers, false).unwrap();
     let deliveries = lease(&engine, &workers, 3).await;
@@ -236,4 +288,62 @@ async fn batches_of_many_records_are_leased_one_by_one() {
         seen.extend(offsets(&deliveries));
     }
     assert_eq!(seen, (0..12).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_as_it_is_handed_out_needs_no_settlement() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    with_records(&engine, 6).await;
+    let workers = create(&engine, GroupConfig { max_in_flight: 1, ..GroupConfig::default() }).await;
+    let leased = lease(&engine, &workers, 9).await;
+    assert_eq!(offsets(&leased), [0]);
+    let request = |max_messages| {
+        let consumer = tidegate_engine::group::ConsumerId(77);
+        LeaseRequest { consumer, max_messages, max_bytes: 1 << 20, deadline: None, acknowledge: true }
+    };
+    let taken = engine.lease(&workers, request(3)).await.unwrap();
+    assert_eq!(offsets(&taken), [1, 2, 3], "however many leases others hold");
+    assert_eq!(engine.usage().leases, 1);
+    assert_eq!(engine.lag(&workers).unwrap()[0].messages, 3);
+    let (results, _commit) = engine.settle(&workers, vec![Settlement::Release(taken[0].lease)]).unwrap();
+    assert_eq!(results, [Err(Error::LeaseGone)]);
+    settle(&engine).await;
+    drop(engine);
+    let engine = open_manual(directory.path());
+    let taken = engine.lease(&workers, request(9)).await.unwrap();
+    assert_eq!((offsets(&taken), redelivered(&taken)), (vec![0, 4, 5], vec![0, 4, 5]));
+    assert_eq!(engine.lag(&workers).unwrap()[0].messages, 0);
+}
+
+#[tokio::test]
+async fn a_purge_takes_what_nobody_holds() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    with_records(&engine, 6).await;
+    let workers = create(&engine, GroupConfig { max_in_flight: 9, ..GroupConfig::default() }).await;
+    let leased = lease(&engine, &workers, 3).await;
+    acknowledge(&engine, &workers, &leased[..1]).await;
+    let (_, _commit) = engine.settle(&workers, vec![Settlement::Release(leased[1].lease)]).unwrap();
+    let (purged, _commit) = engine.purge(&workers).unwrap();
+    assert_eq!(purged, 4, "one is done and one is held");
+    assert_eq!(engine.purge(&workers).unwrap().0, 0);
+    assert!(lease(&engine, &workers, 9).await.is_empty());
+    let (results, _commit) = engine.settle(&workers, vec![Settlement::Release(leased[2].lease)]).unwrap();
+    assert_eq!(results, [Ok(())]);
+    assert_eq!(offsets(&lease(&engine, &workers, 9).await), [2], "what was held comes back");
+    settle(&engine).await;
+    drop(engine);
+    let engine = open_manual(directory.path());
+    assert_eq!(offsets(&lease(&engine, &workers, 9).await), [2]);
+}
+
+#[tokio::test]
+async fn a_group_that_never_began_can_be_purged() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    with_records(&engine, 3).await;
+    let workers = create(&engine, GroupConfig::default()).await;
+    assert_eq!(engine.purge(&workers).unwrap().0, 3);
+    assert!(lease(&engine, &workers, 9).await.is_empty());
 }

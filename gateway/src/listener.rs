@@ -10,6 +10,22 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::broker::Broker;
+use crate::config::Config;
+use crate::identity::Identity;
+
+/// What a listener is started with.
+pub struct Surroundings {
+    /// The door to the engine.
+    pub broker: Broker,
+    /// Every setting; a listener looks at its own.
+    pub config: Arc<Config>,
+    /// What the installation keeps for itself.
+    pub identity: Identity,
+    /// Tells connections to finish.
+    pub drain: Drain,
+}
+
 /// Tells connections to finish, and knows when they have.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {

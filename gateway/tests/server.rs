@@ -30,7 +30,7 @@ impl Home {
         let data = self.path().join("data");
         let listen = "{ listen: 127.0.0.1:0 }";
         let yaml = format!(
-            "data_dir: {}\nlisteners: {{ http: {listen}, kafka: {listen}, admin: {listen} }}\n{more}\n",
+            "data_dir: {}\nlisteners: {{ http: {listen}, kafka: {listen}, amqp: {listen}, grpc: {listen}, admin: {listen} }}\n{more}\n",
             data.display()
         );
         let file = self.path().join("tidegate.yaml");
@@ -44,7 +44,7 @@ impl Home {
 }
 
 async fn get(server: &Server, path: &str) -> (StatusCode, String) {
-    let response = reqwest::get(format!("http://{}{path}", server.addresses().admin.unwrap())).await.unwrap();
+    let response = reqwest::get(format!("http://{}{path}", server.addresses().get("admin").unwrap())).await.unwrap();
     (response.status(), response.text().await.unwrap())
 }
 
@@ -69,11 +69,16 @@ async fn it_starts_is_healthy_and_stops() {
         assert_eq!(get(&server, path).await, (StatusCode::OK, "ok\n".into()), "{path}");
     }
     let addresses = server.addresses();
-    assert!([addresses.http, addresses.kafka, addresses.admin].iter().flatten().all(|address| address.port() != 0));
+    assert!(
+        [addresses.get("http"), addresses.get("kafka"), addresses.get("admin")]
+            .iter()
+            .flatten()
+            .all(|address| address.port() != 0)
+    );
     let welcome = server.welcome();
-    assert!(welcome.contains(&addresses.http.unwrap().to_string()), "{welcome}");
+    assert!(welcome.contains(&addresses.get("http").unwrap().to_string()), "{welcome}");
     assert!(addresses.to_string().starts_with("READY http=127.0.0.1:"), "{addresses}");
-    let admin = addresses.admin.unwrap();
+    let admin = addresses.get("admin").unwrap();
     server.stop(std::future::pending()).await.unwrap();
     assert!(reqwest::get(format!("http://{admin}/livez")).await.is_err());
 }
@@ -102,7 +107,7 @@ async fn metrics_tell_topics_partitions_and_offsets() {
 async fn series_are_bounded_and_totals_are_not() {
     let home = Home::new();
     let config = home.write("").parse(&format!(
-        "data_dir: {}\nlisteners: {{ http: {{ listen: off }}, kafka: {{ listen: off }}, \
+        "data_dir: {}\nlisteners: {{ http: {{ listen: off }}, kafka: {{ listen: off }}, amqp: {{ listen: off }}, \
          admin: {{ listen: 127.0.0.1:0, metrics_partitions: 3 }} }}",
         home.path().join("data").display()
     ));
@@ -123,7 +128,7 @@ async fn series_are_bounded_and_totals_are_not() {
 async fn prometheus_is_answered_in_the_format_it_asks_for() {
     let home = Home::new();
     let server = home.start().await;
-    let url = format!("http://{}/metrics", server.addresses().admin.unwrap());
+    let url = format!("http://{}/metrics", server.addresses().get("admin").unwrap());
     let ask = reqwest::Client::new().get(url).header("accept", "application/openmetrics-text; version=1.0.0;q=0.5");
     let response = ask.send().await.unwrap();
     assert!(response.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
@@ -173,9 +178,9 @@ async fn a_taken_port_and_a_taken_directory_are_named() {
     let mut config = home.write("").load().unwrap();
     assert!(matches!(Server::start(config.clone()).await.err().unwrap(), Error::Engine(_)));
     config.data_dir = home.path().join("other");
-    config.listeners.kafka.listen = server.addresses().kafka.unwrap().to_string().parse().unwrap();
+    config.listeners.kafka.listen = server.addresses().get("kafka").unwrap().to_string().parse().unwrap();
     let told = Server::start(config).await.err().unwrap().to_string();
-    assert!(told.contains("--kafka") && told.contains(&server.addresses().kafka.unwrap().to_string()), "{told}");
+    assert!(told.contains("--kafka") && told.contains(&server.addresses().get("kafka").unwrap().to_string()), "{told}");
     server.stop(std::future::pending()).await.unwrap();
 }
 

@@ -3,11 +3,15 @@
 import argparse
 import sys
 
+from amqp_parts import AMQP_PARTS
 from page import write
-from parts import PARTS, Results, say
+from parts import PARTS as KAFKA_PARTS
+from parts import Results, say
 from system import CACHE
 
-parser = argparse.ArgumentParser(prog="integration/bench", description="Measures Tidegate beside Apache Kafka; writes docs/benchmarks.md.")
+PARTS = KAFKA_PARTS | AMQP_PARTS
+
+parser = argparse.ArgumentParser(prog="integration/bench", description="Measures Tidegate beside Apache Kafka and RabbitMQ; writes docs/benchmarks.md.")
 parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)}, page (default: everything)")
 parser.add_argument("--rounds", type=int, default=3, help="how often; medians are shown (default 3)")
 parser.add_argument("--scale", type=float, default=1.0, help="share of the full amount of messages (default 1)")

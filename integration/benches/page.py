@@ -4,29 +4,12 @@ import os
 import platform
 from pathlib import Path
 
+import amqp_page
+from figures import ratio, short, table
 from parts import SHAPES
 from system import ROOT
 
 SYSTEMS = {"kafka": "Apache Kafka 4.3.1", "fsync": "Tidegate, fsync", "page-cache": "Tidegate, page-cache"}
-
-
-def short(value, digits=3):
-    if value is None:
-        return "–"
-    if value >= 1e6:
-        return f"{value / 1e6:.{digits - 1}f} M"
-    if value >= 1e4:
-        return f"{value / 1e3:.0f} k"
-    return f"{value:.{digits}g}" if value < 100 else f"{value:,.0f}"
-
-
-def ratio(ours, theirs):
-    return "–" if not ours or not theirs else f"{ours / theirs:.2f}"
-
-
-def table(head, rows):
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
 def shape(size, batch):
@@ -166,15 +149,17 @@ From send to receive at 1,000 messages a second, acks=all, linger 0, one Java pr
 
 ## gRPC
 
-`tidegate bench grpc`: PublishStream with 16 frames unanswered; Consume with 10,000 messages of credit, each frame acknowledged and its
+`tidegate bench grpc`: PublishStream with 100 frames unanswered; Consume with 10,000 messages of credit, each frame acknowledged and its
 acknowledgement waited for. The echo is an empty tonic service that sends each frame back as it came.
 
 {grpc(r)}
-"""
+
+{amqp_page.section(r)}"""
     docs = ROOT / "docs"
     docs.mkdir(exist_ok=True)
     (docs / "benchmarks.md").write_text(page)
     picture(r, docs / "benchmarks.svg")
+    amqp_page.picture(r, docs / "benchmarks-amqp.svg")
 
 
 def picture(r, path):

@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "integration" / ".cache"
 KAFKA = ROOT / "integration" / "peers" / "kafka"
+RABBITMQ = ROOT / "integration" / "peers" / "rabbitmq"
 TIDEGATE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "tidegate"
 LIMITS = TIDEGATE.with_name("limits")
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -46,6 +47,14 @@ def peak_mib(pid):
     raise RuntimeError(f"no VmHWM of {pid}")
 
 
+def written_bytes(pid):
+    """What a process caused to be written to disks so far."""
+    for line in Path(f"/proc/{pid}/io").read_text().splitlines():
+        if line.startswith("write_bytes:"):
+            return int(line.split()[1])
+    raise RuntimeError(f"no write_bytes of {pid}")
+
+
 class Process:
     """A child that ends with us, and whose processor time can be read."""
 
@@ -63,6 +72,9 @@ class Process:
 
     def resident(self):
         return resident_mib(self.pid)
+
+    def written(self):
+        return written_bytes(self.pid)
 
     def stop(self):
         if self.child.poll() is None:
@@ -112,10 +124,10 @@ class Tidegate(Broker):
 
     def __init__(self, **environment):
         self.make_directory()
-        self.kafka, self.http, self.grpc, self.admin = (f"127.0.0.1:{free_port()}" for _ in range(4))
+        self.kafka, self.http, self.grpc, self.amqp, self.admin = (f"127.0.0.1:{free_port()}" for _ in range(5))
         self.bootstrap = self.kafka
-        command = [TIDEGATE, "serve", "--data-dir", self.directory / "data"]
-        command += ["--kafka", self.kafka, "--http", self.http, "--grpc", self.grpc, "--admin", self.admin]
+        command = [TIDEGATE, "serve", "--data-dir", self.directory / "data", "--kafka", self.kafka, "--http", self.http]
+        command += ["--grpc", self.grpc, "--amqp", self.amqp, "--admin", self.admin]
         start = time.monotonic()
         super().__init__(command, self.directory / "log", env=os.environ | environment)
         while not self.is_ready():
@@ -149,6 +161,37 @@ class Kafka(Broker):
             except Exception:
                 time.sleep(0.5)
         raise RuntimeError("Kafka is not ready after 60 s")
+
+
+class RabbitMQ(Broker):
+    name = "RabbitMQ"
+
+    def __init__(self):
+        self.make_directory()
+        port = next(p for p in iter(free_port, None) if p < 65_000)
+        self.amqp = f"127.0.0.1:{port}"
+        super().__init__([RABBITMQ / "serve", self.directory / "data", port], self.directory / "log")
+        for _ in range(240):
+            if self.child.poll() is not None:
+                raise RuntimeError((self.directory / "log").read_text())
+            if self.greets(port):
+                return
+            time.sleep(0.25)
+        raise RuntimeError("RabbitMQ is not ready after 60 s")
+
+    @property
+    def pid(self):
+        """Of the broker, not of the script that started it."""
+        return int((self.directory / "data" / "pid").read_text())
+
+    @staticmethod
+    def greets(port):
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as probe:
+                probe.sendall(b"AMQP\x00\x00\x09\x01")
+                return probe.recv(1) == b"\x01"
+        except OSError:
+            return False
 
 
 def tool(name, *arguments):

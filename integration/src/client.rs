@@ -12,14 +12,23 @@ pub fn python(script: &str) -> Command {
     command
 }
 
-/// A program of one file under `clients/java`, with Kafka's jars.
+/// A program of one file under `clients/java`, with the jars in a folder of the cache.
 #[must_use]
-pub fn java(file: &str) -> Command {
+pub fn java(file: &str, jars: &str) -> Command {
     let mut command = Command::new("java");
     let logging = place::integration("peers/kafka/tools-log4j2.yaml");
     command.arg(format!("-Dlog4j2.configurationFile={}", logging.display()));
-    command.arg("-cp").arg(format!("{}/*", place::cached("kafka/jars").display()));
+    command.arg("-cp").arg(format!("{}/*", place::cached(jars).display()));
     command.arg(place::integration("clients/java").join(file));
+    command
+}
+
+/// A program under `clients/node`, with the packages that `integration/run setup` installed.
+#[must_use]
+pub fn node(script: &str) -> Command {
+    let mut command = Command::new("node");
+    command.env("NODE_PATH", place::cached("node/node_modules"));
+    command.arg(place::integration("clients/node").join(script));
     command
 }
 

@@ -78,6 +78,7 @@ impl Setup {
             http: place::free_address(),
             grpc: place::free_address(),
             kafka: place::free_address(),
+            amqp: place::free_address(),
             admin: place::free_address(),
             child: None,
             ready_after: Duration::ZERO,
@@ -97,6 +98,8 @@ pub struct Gateway {
     pub grpc: SocketAddr,
     /// Kafka listener.
     pub kafka: SocketAddr,
+    /// AMQP listener.
+    pub amqp: SocketAddr,
     /// Admin listener.
     pub admin: SocketAddr,
     /// From the start of the process to readiness, at the last start.
@@ -208,9 +211,14 @@ impl Gateway {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(place::binary()).arg("serve");
         command.arg("--data-dir").arg(&self.data);
-        for (flag, address) in
-            [("--http", self.http), ("--grpc", self.grpc), ("--kafka", self.kafka), ("--admin", self.admin)]
-        {
+        let listeners = [
+            ("--http", self.http),
+            ("--grpc", self.grpc),
+            ("--kafka", self.kafka),
+            ("--amqp", self.amqp),
+            ("--admin", self.admin),
+        ];
+        for (flag, address) in listeners {
             command.arg(flag).arg(address.to_string());
         }
         command.envs(self.setup.environment.iter().cloned());

@@ -4,6 +4,7 @@
 //! Everything here panics when something is not as it should be: a test is the only caller.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
+mod amqp_peer;
 pub mod client;
 mod gateway;
 pub mod history;
@@ -12,4 +13,5 @@ pub mod load;
 pub mod place;
 pub mod wire;
 
+pub use amqp_peer::AmqpPeer;
 pub use gateway::{Gateway, Setup, copy_directory, signal};

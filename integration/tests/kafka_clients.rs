@@ -24,7 +24,7 @@ fn aiokafka() {
 #[test]
 fn java_kafka_clients() {
     let gateway = Gateway::start();
-    client::run_checks(client::java("Clients.java").arg(gateway.bootstrap()));
+    client::run_checks(client::java("Clients.java", "kafka/jars").arg(gateway.bootstrap()));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Kafka's record batch v2: checked, taken apart, put together.
 
+mod builder;
 mod compress;
 mod header;
 mod pack;
@@ -7,6 +8,7 @@ mod records;
 #[cfg(test)]
 mod tests;
 
+pub use builder::{BatchBuilder, RecordBuilder};
 pub use compress::Codec;
 pub use header::HEADER_BYTES;
 pub use records::{Facts, Records};

@@ -140,6 +140,10 @@ pub struct LeaseRequest {
     pub max_bytes: usize,
     /// How long the leases last; the group's `ack_deadline` if none.
     pub deadline: Option<Duration>,
+    /// The records are acknowledged as they are handed out: there is no lease to settle, and no limit of leases counts. Whoever
+    /// asks for this loses what it does not get to process. Nothing waits for that to be durable: after a crash some may come
+    /// again.
+    pub acknowledge: bool,
 }
 
 /// Names a lease for its settlement.
@@ -156,7 +160,7 @@ pub struct LeaseId {
 /// A record handed to a consumer under a lease.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delivery {
-    /// For its settlement.
+    /// For its settlement; of no use where the record was acknowledged as it was handed out.
     pub lease: LeaseId,
     /// The record's topic.
     pub topic: TopicName,
@@ -164,9 +168,12 @@ pub struct Delivery {
     pub partition_index: u32,
     /// The record, its offset included.
     pub record: Record,
-    /// 1 for the first delivery.
+    /// 1 more than the attempts that failed.
     pub attempt: u32,
-    /// When the lease expires, wall-clock ms since the Unix epoch.
+    /// Some consumer of the group had this record before: it failed, was given back, or may have been handed out before a
+    /// restart, which is not written down (so after one, whatever was not acknowledged counts). Nothing is known of before a seek.
+    pub redelivered: bool,
+    /// When the lease expires, wall-clock ms since the Unix epoch; now, where there is none.
     pub deadline_ms: i64,
 }
 

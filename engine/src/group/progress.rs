@@ -20,11 +20,20 @@ pub(crate) struct Failure {
     pub due_ms: i64,
 }
 
+/// What became of a record when it was handed out before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct History {
+    /// How often it failed.
+    pub failures: u32,
+    /// Somebody had it already, or may have had.
+    pub redelivered: bool,
+}
+
 /// What may be done with a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// It is handed out by nobody else and may be now.
-    Free,
+    /// It is handed out to nobody and may be now.
+    Free(History),
     /// It is done, leased, waiting, or was set aside just now to wait.
     Taken,
     /// It would have to be set aside, and too many are.
@@ -44,7 +53,10 @@ pub(crate) struct Progress {
     failed: BTreeMap<u64, Failure>,
     // volatile
     cursor: u64,
-    ready: BTreeSet<u64>,
+    /// To be handed out before anything from `cursor` on; whether each was handed out before.
+    ready: BTreeMap<u64, bool>,
+    /// What lies below may have been handed out by an earlier life that nothing else is known of.
+    doubtful_below: u64,
     delayed: BTreeSet<(i64, u64)>,
     keys: Keys,
 }
@@ -59,7 +71,8 @@ impl Progress {
             acknowledged: RangeSet::default(),
             failed: BTreeMap::new(),
             cursor: offset,
-            ready: BTreeSet::new(),
+            ready: BTreeMap::new(),
+            doubtful_below: 0,
             delayed: BTreeSet::new(),
             keys: Keys::default(),
         }
@@ -100,6 +113,21 @@ impl Progress {
         if self.failed.is_empty() { 0 } else { self.failed.get(&offset).map_or(0, |failure| failure.attempts) }
     }
 
+    /// Whatever is not done below `offset` may have been handed out already, and nobody remembers.
+    pub(crate) fn doubt_below(&mut self, offset: u64) {
+        self.doubtful_below = self.doubtful_below.max(offset);
+    }
+
+    /// The first offset that nobody has looked at, done or not.
+    pub(crate) fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    /// See [`Progress::doubt_below`].
+    pub(crate) fn doubtful_below(&self) -> u64 {
+        self.doubtful_below
+    }
+
     /// Nothing waits any more.
     pub(crate) fn reset(&mut self) {
         *self = Self::at(self.committed, -1, String::new());
@@ -113,9 +141,9 @@ impl Progress {
             && due_ms <= now_ms
         {
             self.delayed.pop_first();
-            self.ready.insert(offset);
+            self.ready.insert(offset, true);
         }
-        self.ready.first().copied()
+        self.ready.first_key_value().map(|(offset, _)| *offset)
     }
 
     /// The first offset nobody has looked at.
@@ -124,10 +152,12 @@ impl Progress {
         self.cursor
     }
 
-    /// Whether a record may be handed out. If it is free it must be now, or be put back with [`Progress::give_back`].
-    pub(crate) fn take(&mut self, offset: u64, key: Option<u64>, now_ms: i64, may_wait: bool) -> Turn {
+    /// Whether a record may be handed out. If it is free it must be now, or be put back with [`Progress::give_back`]; where
+    /// it is not `kept` it must be acknowledged before anybody looks at the next walk's records.
+    pub(crate) fn take(&mut self, offset: u64, key: Option<u64>, now_ms: i64, may_wait: bool, kept: bool) -> Turn {
         if offset < self.cursor {
-            return if !self.ready.is_empty() && self.ready.remove(&offset) { Turn::Free } else { Turn::Taken };
+            let ready = if self.ready.is_empty() { None } else { self.ready.remove(&offset) };
+            return ready.map_or(Turn::Taken, |handed_out| Turn::Free(self.history(offset, handed_out)));
         }
         if self.next_unread() != offset {
             return if offset < self.cursor { Turn::Taken } else { Turn::Ahead };
@@ -139,19 +169,24 @@ impl Progress {
             return Turn::Full;
         }
         self.cursor += 1;
-        if let Some(key) = key {
+        if let Some(key) = key.filter(|_| waits || kept) {
             self.keys.push(key, offset);
         }
         if waits && !blocked {
             self.delayed.insert((due_ms, offset));
         }
-        if waits { Turn::Taken } else { Turn::Free }
+        if waits { Turn::Taken } else { Turn::Free(self.history(offset, false)) }
     }
 
-    /// A record handed out comes back unharmed, to its place in the order.
-    pub(crate) fn give_back(&mut self, offset: u64) {
+    fn history(&self, offset: u64, handed_out: bool) -> History {
+        let failures = self.attempts(offset);
+        History { failures, redelivered: handed_out || failures > 0 || offset < self.doubtful_below }
+    }
+
+    /// A record that was taken comes back unharmed, to its place in the order.
+    pub(crate) fn give_back(&mut self, offset: u64, handed_out: bool) {
         if offset >= self.committed && offset < self.cursor {
-            self.ready.insert(offset);
+            self.ready.insert(offset, handed_out);
         }
     }
 
@@ -208,17 +243,17 @@ impl Progress {
 
     /// Drops what is known of records, and lets those go that waited behind them.
     fn forget(&mut self, range: Range<u64>) {
-        remove_range(&mut self.ready, range.clone());
+        while let Some((&offset, _)) = self.ready.range(range.clone()).next() {
+            self.ready.remove(&offset);
+        }
         while let Some((&offset, failure)) = self.failed.range(range.clone()).next() {
             self.delayed.remove(&(failure.due_ms, offset));
             self.failed.remove(&offset);
         }
         let Self { keys, failed, ready, delayed, .. } = self;
-        keys.remove(range, |freed| {
-            match failed.get(&freed) {
-                Some(failure) => delayed.insert((failure.due_ms, freed)),
-                None => ready.insert(freed),
-            };
+        keys.remove(range, |freed| match failed.get(&freed) {
+            Some(failure) => drop(delayed.insert((failure.due_ms, freed))),
+            None => drop(ready.insert(freed, false)),
         });
     }
 
@@ -240,11 +275,5 @@ impl Progress {
         let failed = snapshot.failed.into_iter();
         progress.failed = failed.map(|(offset, attempts, due_ms)| (offset, Failure { attempts, due_ms })).collect();
         (partition, progress)
-    }
-}
-
-fn remove_range(set: &mut BTreeSet<u64>, range: Range<u64>) {
-    while let Some(&offset) = set.range(range.clone()).next() {
-        set.remove(&offset);
     }
 }

@@ -17,7 +17,8 @@
 //!    [`Group::lease`]. Where offsets are missing, before a record, at the end of a batch, or because a batch is for readers
 //!    only, call [`Group::skip_gap`] for them first. On [`Outcome::Moved`] stop walking and ask [`Group::next`] again; on
 //!    [`Outcome::Full`] stop. Anything may have happened between the locks; `lease` notices.
-//! 3. still under that lock, write and apply [`Group::take_skipped`]. Nobody need wait for it to be durable.
+//! 3. still under that lock, write and apply [`Group::take_skipped`]. Nobody need wait for it to be durable. Where records are
+//!    acknowledged as they are handed out ([`Grant::acknowledge`]) it must be certain before the walk that it can be written.
 //!
 //! # Taking back
 //! [`Group::settle`] gives a result for each settlement, the records to write, and dead letters. [`Group::expire`], called when
@@ -36,7 +37,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::lease::{Lease, Leases};
-use super::progress::{Progress, Turn};
+use super::progress::{History, Progress, Turn};
 use super::record::{Acknowledged, Failed, GroupRecord, GroupSnapshot, runs};
 use super::{Committed, ConsumerId, GroupConfig, GroupInfo, LeaseId, Mode, OffsetCommit, Settlement};
 use crate::{Error, GroupName, PartitionId, Result};
@@ -84,13 +85,15 @@ pub(crate) struct Grant {
     pub token: u64,
     /// When the lease expires, monotonic.
     pub deadline: Duration,
+    /// Done as soon as it is handed out: there is no lease, and [`Group::take_skipped`] has what that comes to.
+    pub acknowledge: bool,
 }
 
 /// What became of a record offered.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
     /// It is the consumer's now. `attempt` is 1 for the first delivery.
-    Leased { attempt: u32 },
+    Leased { attempt: u32, redelivered: bool },
     /// Not this one: it is done, leased, waits, or was given up.
     Skip,
     /// It is to be copied to the dead-letter topic instead.
@@ -141,6 +144,9 @@ pub(crate) struct Group {
     config: GroupConfig,
     progress: BTreeMap<PartitionId, Progress>,
     // volatile
+    /// Up to where records may have been handed out before a restart, for partitions that are to be started yet: the record
+    /// that says where the group began may have been lost.
+    doubtful: BTreeMap<PartitionId, u64>,
     leases: Leases,
     /// Sum of [`Progress::waiting`].
     waiting: usize,
@@ -156,6 +162,7 @@ impl Group {
             name,
             config,
             progress: BTreeMap::new(),
+            doubtful: BTreeMap::new(),
             leases: Leases::default(),
             waiting: 0,
             assigned: false,
@@ -175,9 +182,15 @@ impl Group {
     /// Replaces the settings. Another mode takes back every lease, because what was handed out was not in the new order.
     pub(crate) fn set_config(&mut self, config: GroupConfig) {
         if config.mode != self.config.mode {
-            let Self { name, progress, assigned, .. } = self;
-            let progress = std::mem::take(progress).into_iter().map(|(id, p)| Progress::restore(p.snapshot(id)));
-            *self = Self { progress: progress.collect(), assigned: *assigned, ..Self::new(name.clone(), config) };
+            let Self { name, progress, doubtful, assigned, .. } = self;
+            let afresh = |(id, progress): (PartitionId, Progress)| {
+                let (id, mut fresh) = Progress::restore(progress.snapshot(id));
+                fresh.doubt_below(progress.cursor().max(progress.doubtful_below()));
+                (id, fresh)
+            };
+            let progress = std::mem::take(progress).into_iter().map(afresh).collect();
+            let doubtful = std::mem::take(doubtful);
+            *self = Self { progress, doubtful, assigned: *assigned, ..Self::new(name.clone(), config) };
         } else {
             self.config = config;
         }
@@ -190,6 +203,11 @@ impl Group {
             in_flight: self.leases.len(),
             delayed: self.progress.values().map(Progress::delayed).sum(),
         }
+    }
+
+    /// Records set aside: for their time, or behind another one of their key.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
     }
 
     /// Leases outstanding.
@@ -276,6 +294,35 @@ impl Group {
         Ok(GroupRecord::Sought(positions.to_vec()))
     }
 
+    /// Whatever nobody holds is done, and how many records that were.
+    ///
+    /// # Errors
+    /// [`Error::GroupMode`] while there are assigned members.
+    pub(crate) fn purge(&self, partitions: &[Bounds]) -> Result<(Vec<GroupRecord>, u64)> {
+        self.check_shared()?;
+        let mut records = Vec::new();
+        let mut runs = Vec::new();
+        let mut count = 0;
+        for &Bounds { partition, log_start, high_watermark } in partitions {
+            if !self.has_progress(partition) {
+                records.push(Self::start(partition, log_start));
+            }
+            let mut from = self.lowest_unacknowledged(partition).max(log_start);
+            let leased = self.leases.within(partition, from, high_watermark);
+            count += self.unacknowledged(partition, log_start, high_watermark).saturating_sub(leased.len() as u64);
+            for held in leased.into_iter().chain([high_watermark]) {
+                if from < held {
+                    runs.push(Acknowledged { partition, from, to: held });
+                }
+                from = held + 1;
+            }
+        }
+        if !runs.is_empty() {
+            records.push(GroupRecord::Acknowledged(runs));
+        }
+        Ok((records, count))
+    }
+
     /// Deletes progress.
     pub(crate) fn delete_offsets(partitions: &[PartitionId]) -> GroupRecord {
         GroupRecord::Forgotten(partitions.to_vec())
@@ -284,6 +331,7 @@ impl Group {
     /// The partitions are no more. Whoever deletes a topic calls this when that is applied, so it needs no record.
     pub(crate) fn forget_partitions(&mut self, partitions: &[PartitionId]) {
         for partition in partitions {
+            self.doubtful.remove(partition);
             self.change(*partition, |progress| progress.reset());
             self.progress.remove(partition);
             self.leases.remove_range(*partition, 0, u64::MAX);
@@ -312,11 +360,13 @@ impl Group {
 
     /// Where a consumer goes on; fair between the partitions that have something.
     ///
+    /// With `acknowledge` nothing will be in flight, so it does not matter how much is.
+    ///
     /// # Errors
     /// [`Error::GroupMode`] while there are assigned members.
-    pub(crate) fn next(&mut self, partitions: &[Bounds], now_ms: i64) -> Result<Option<Next>> {
+    pub(crate) fn next(&mut self, partitions: &[Bounds], acknowledge: bool, now_ms: i64) -> Result<Option<Next>> {
         self.check_shared()?;
-        if self.leases.len() >= self.config.max_in_flight as usize {
+        if !acknowledge && self.is_full() {
             return Ok(None);
         }
         for step in 0..partitions.len() {
@@ -343,43 +393,51 @@ impl Group {
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.leases.len() >= self.config.max_in_flight as usize
+    }
+
     fn may_wait(&self) -> bool {
         self.waiting < MIN_LOOK_AHEAD.max(self.config.max_in_flight as usize)
     }
 
     /// Hands a record out if it may be.
     pub(crate) fn lease(&mut self, offer: &Offer, grant: &Grant, now_ms: i64) -> Outcome {
-        if self.leases.len() >= self.config.max_in_flight as usize {
+        let dead = offer.expires_at_ms.is_some_and(|expires_at| expires_at <= now_ms);
+        let leased = if dead { self.config.dead_letter.is_some() } else { !grant.acknowledge };
+        if leased && self.is_full() {
             return Outcome::Full;
         }
         let may_wait = self.may_wait();
         let key = offer.key.filter(|_| self.config.mode == Mode::OrderedByKey);
-        let turn = self.change(offer.partition, |progress| {
-            (progress.take(offer.offset, key, now_ms, may_wait), progress.attempts(offer.offset))
-        });
+        let turn =
+            self.change(offer.partition, |progress| progress.take(offer.offset, key, now_ms, may_wait, leased || dead));
         match turn {
-            None | Some((Turn::Ahead, _)) => Outcome::Moved,
-            Some((Turn::Taken, _)) => Outcome::Skip,
-            Some((Turn::Full, _)) => Outcome::Full,
-            Some((Turn::Free, failures)) => self.hand_out(offer, grant, failures, now_ms),
+            None | Some(Turn::Ahead) => Outcome::Moved,
+            Some(Turn::Taken) => Outcome::Skip,
+            Some(Turn::Full) => Outcome::Full,
+            Some(Turn::Free(history)) => self.hand_out(offer, grant, history, dead, leased),
         }
     }
 
-    fn hand_out(&mut self, offer: &Offer, grant: &Grant, failures: u32, now_ms: i64) -> Outcome {
+    fn hand_out(&mut self, offer: &Offer, grant: &Grant, history: History, dead: bool, leased: bool) -> Outcome {
         let Offer { partition, offset, .. } = *offer;
-        let Grant { consumer, token, deadline } = *grant;
-        let dead = offer.expires_at_ms.is_some_and(|expires_at| expires_at <= now_ms);
-        if dead && self.config.dead_letter.is_none() {
-            self.change(partition, |progress| progress.give_back(offset));
-            self.skipped.push(Acknowledged { partition, from: offset, to: offset + 1 });
+        let Grant { consumer, token, deadline, .. } = *grant;
+        if leased {
+            self.leases.insert(partition, offset, Lease { token, consumer, deadline, settled: dead });
+        } else {
+            self.skip(partition, offset, offset + 1);
+        }
+        if !dead {
+            return Outcome::Leased { attempt: history.failures.saturating_add(1), redelivered: history.redelivered };
+        }
+        if !leased {
+            // Should that not be written down, it is found to be dead again.
+            self.change(partition, |progress| progress.give_back(offset, history.redelivered));
             return Outcome::Skip;
         }
-        self.leases.insert(partition, offset, Lease { token, consumer, deadline, settled: dead });
-        if !dead {
-            return Outcome::Leased { attempt: failures.saturating_add(1) };
-        }
         let lease = LeaseId { partition, offset, token };
-        Outcome::Dead(DeadLetter { lease, death: Death::Expired, attempts: failures, reason: None })
+        Outcome::Dead(DeadLetter { lease, death: Death::Expired, attempts: history.failures, reason: None })
     }
 
     /// There are no records at `from..to`, and there never will be again. They count as done.
@@ -391,13 +449,21 @@ impl Group {
         let mut start = from;
         for leased in self.leases.within(partition, from, to).into_iter().chain([to]) {
             if start < leased {
-                self.skipped.push(Acknowledged { partition, from: start, to: leased });
+                self.skip(partition, start, leased);
             }
             start = leased + 1;
         }
     }
 
-    /// What was found not to exist, or to have lived too long, since last asked. To be written and applied.
+    fn skip(&mut self, partition: PartitionId, from: u64, to: u64) {
+        match self.skipped.last_mut() {
+            Some(last) if last.partition == partition && last.to == from => last.to = to,
+            _ => self.skipped.push(Acknowledged { partition, from, to }),
+        }
+    }
+
+    /// What was found not to exist, to have lived too long, or was acknowledged as it was handed out, since last asked. To be
+    /// written and applied.
     pub(crate) fn take_skipped(&mut self) -> Option<GroupRecord> {
         if self.skipped.is_empty() { None } else { Some(GroupRecord::Acknowledged(std::mem::take(&mut self.skipped))) }
     }
@@ -447,7 +513,7 @@ impl Group {
             }
             Settlement::Release(_) => {
                 self.leases.remove(id.partition, id.offset);
-                self.change(id.partition, |progress| progress.give_back(id.offset));
+                self.change(id.partition, |progress| progress.give_back(id.offset, true));
             }
             Settlement::Extend(_, time) => {
                 self.leases.extend(id, now.saturating_add(*time));
@@ -474,7 +540,7 @@ impl Group {
     pub(crate) fn release_consumer(&mut self, consumer: ConsumerId) -> usize {
         let released = self.leases.release(consumer);
         for (partition, offset) in &released {
-            self.change(*partition, |progress| progress.give_back(*offset));
+            self.change(*partition, |progress| progress.give_back(*offset, true));
         }
         released.len()
     }
@@ -537,7 +603,10 @@ impl Group {
     pub(crate) fn apply(&mut self, record: &GroupRecord) {
         match record {
             GroupRecord::Started { partition, offset } => {
-                self.progress.entry(*partition).or_insert_with(|| Progress::at(*offset, -1, String::new()));
+                let doubtful_below = self.doubtful.remove(partition).unwrap_or(0);
+                let progress =
+                    self.progress.entry(*partition).or_insert_with(|| Progress::at(*offset, -1, String::new()));
+                progress.doubt_below(doubtful_below);
             }
             GroupRecord::Committed(offsets) => offsets.iter().for_each(|offset| self.set_position(offset.clone())),
             GroupRecord::Sought(positions) => {
@@ -565,6 +634,15 @@ impl Group {
     fn acknowledge(&mut self, run: &Acknowledged) {
         self.leases.remove_range(run.partition, run.from, run.to);
         self.change(run.partition, |progress| progress.acknowledge(run.from..run.to));
+    }
+
+    /// The group was read back after a restart. Grants are not written down, so whatever the partition held up to `end` may
+    /// have been handed out before it.
+    pub(crate) fn doubt_deliveries(&mut self, partition: PartitionId, end: u64) {
+        match self.progress.get_mut(&partition) {
+            Some(progress) => progress.doubt_below(end),
+            None => drop(self.doubtful.insert(partition, end)),
+        }
     }
 
     pub(crate) fn snapshot(&self) -> GroupSnapshot {

@@ -50,7 +50,9 @@ impl StoredManifest {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::absent(store),
             Err(error) => return Err(Error::io("reading the manifest", &error)),
         };
-        Ok(Self { manifest: open_object(NAME, MAGIC, &stored)?, stored: Some(stored), attempted: None })
+        let (_, body) = open_object(NAME, MAGIC, FORMAT_VERSION, &stored)?;
+        let manifest = postcard::from_bytes(body).map_err(|_| undecodable(NAME))?;
+        Ok(Self { manifest, stored: Some(stored), attempted: None })
     }
 
     /// No manifest is fine where there is nothing else either.
@@ -84,7 +86,7 @@ impl StoredManifest {
     pub(crate) fn change(&mut self, store: &dyn Store, change: impl FnOnce(&mut Manifest)) -> Result<()> {
         let mut next = self.current(store)?.clone();
         change(&mut next);
-        let contents = seal_object(MAGIC, &next)?;
+        let contents = seal_object(MAGIC, FORMAT_VERSION, &next)?;
         match store.swap(NAME, self.stored.as_deref(), &contents) {
             Ok(()) => {
                 *self = Self { manifest: next, stored: Some(contents), attempted: None };
@@ -103,9 +105,9 @@ impl StoredManifest {
 }
 
 /// Encodes a small object with its magic, format version and checksum.
-pub(crate) fn seal_object<T: Serialize>(magic: &[u8; 8], value: &T) -> Result<Vec<u8>> {
+pub(crate) fn seal_object<T: Serialize>(magic: &[u8; 8], version: u32, value: &T) -> Result<Vec<u8>> {
     let mut contents = magic.to_vec();
-    contents.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+    contents.extend_from_slice(&version.to_le_bytes());
     contents.extend_from_slice(&[0; 4]);
     let mut contents = postcard::to_extend(value, contents).map_err(|e| Error::Invalid(e.to_string()))?;
     let crc = checksum(&contents[16..]);
@@ -113,8 +115,8 @@ pub(crate) fn seal_object<T: Serialize>(magic: &[u8; 8], value: &T) -> Result<Ve
     Ok(contents)
 }
 
-/// Decodes what [`seal_object`] made.
-pub(crate) fn open_object<T: for<'de> Deserialize<'de>>(name: &str, magic: &[u8; 8], contents: &[u8]) -> Result<T> {
+/// Checks what [`seal_object`] made, in any version up to `newest`: the version, and what is to be decoded.
+pub(crate) fn open_object<'a>(name: &str, magic: &[u8; 8], newest: u32, contents: &'a [u8]) -> Result<(u32, &'a [u8])> {
     let corrupt =
         |position, reason: &str| Error::Corrupt { file: name.to_owned(), position, reason: reason.to_owned() };
     let (head, body) = contents.split_at_checked(16).ok_or_else(|| corrupt(0, "it is cut short"))?;
@@ -125,8 +127,13 @@ pub(crate) fn open_object<T: for<'de> Deserialize<'de>>(name: &str, magic: &[u8;
     if checksum(body) != word(12) {
         return Err(corrupt(12, "its checksum does not match"));
     }
-    if word(8) != FORMAT_VERSION {
-        return Err(Error::Format { file: name.to_owned(), found: word(8), supported: FORMAT_VERSION });
+    if !(1..=newest).contains(&word(8)) {
+        return Err(Error::Format { file: name.to_owned(), found: word(8), supported: newest });
     }
-    postcard::from_bytes(body).map_err(|_| corrupt(16, "it does not decode"))
+    Ok((word(8), body))
+}
+
+/// The checksum is right, and still it cannot be read.
+pub(crate) fn undecodable(name: &str) -> Error {
+    Error::Corrupt { file: name.to_owned(), position: 16, reason: "it does not decode".to_owned() }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::block::{Block, BlockHeader, Chain, Entry};
 use super::index::{Chunk, IndexEntry, add_index_entries};
-use super::manifest::{Manifest, Skipped, StoredManifest, open_object};
+use super::manifest::{Manifest, Skipped, StoredManifest, open_object, undecodable};
 use super::segment::{Footer, Found, SEGMENT_HEADER_BYTES, Segment, SegmentId, SegmentKind};
 use super::writer::{Position, Writer};
 use crate::record::StateRecord;
-use crate::state::{Snapshot, State};
+use crate::state::{SNAPSHOT_VERSION, Snapshot, State};
 use crate::store::Store;
 use crate::{EngineConfig, Error, PartitionId, Result};
 
@@ -124,7 +124,8 @@ fn load_snapshot(config: &EngineConfig, store: &dyn Store, manifest: &Manifest) 
         }
         _ => Error::io(format!("reading {name}"), &error),
     })?;
-    let snapshot: Snapshot = open_object(name, SNAPSHOT_MAGIC, &contents)?;
+    let (version, body) = open_object(name, SNAPSHOT_MAGIC, SNAPSHOT_VERSION, &contents)?;
+    let snapshot = Snapshot::decode(version, body).ok_or_else(|| undecodable(name))?;
     Ok((State::restore(config, snapshot), *next_sequence))
 }
 
@@ -132,6 +133,9 @@ fn load_snapshot(config: &EngineConfig, store: &dyn Store, manifest: &Manifest) 
 struct Open {
     segment: Arc<Segment>,
     first_sequence: u64,
+    /// Number after its last block, and that one's checksum; those of the block before it, if it has none.
+    next_sequence: u64,
+    last_crc: u32,
     end: u64,
     /// Where the scan stopped at something that is not a block.
     torn: bool,
@@ -142,6 +146,8 @@ struct Open {
 
 impl Open {
     fn note_block(&mut self, header: &BlockHeader) {
+        self.next_sequence = header.sequence + 1;
+        self.last_crc = header.crc;
         self.unproven.push_back((header.sequence, self.end));
         while self.unproven.front().is_some_and(|(sequence, _)| *sequence < header.synced_below) {
             self.unproven.pop_front();
@@ -215,9 +221,14 @@ impl Recovery {
 
     fn load_open(&mut self, segment: Arc<Segment>) -> Result<()> {
         let size = segment.file.size().map_err(|e| Error::io(format!("reading {}", segment.name), &e))?;
+        // A later segment whose first block is not the next one: a block is missing between the two. If it is the next one,
+        // what does not check was there before the space was ours.
         if let Some(last) = self.open.last()
             && last.torn
-            && matches!(segment.block_at(SEGMENT_HEADER_BYTES, size)?, Found::Block(_))
+            && let Found::Block(first) = segment.block_at(SEGMENT_HEADER_BYTES, size)?
+            && self
+                .chain
+                .map_or(first.header.sequence > self.replay_from, |chain| chain.sequence != first.header.sequence)
         {
             return Err(last.segment.corrupt(last.end, "a block does not check, and a later segment follows it"));
         }
@@ -242,6 +253,8 @@ impl Recovery {
         let mut open = Open {
             segment: Arc::clone(segment),
             first_sequence,
+            next_sequence: first_sequence,
+            last_crc: self.chain.map_or(0, |chain| chain.previous_crc),
             end: SEGMENT_HEADER_BYTES,
             torn: false,
             unproven: VecDeque::new(),
@@ -428,18 +441,14 @@ impl Recovery {
             self.open[index].make_durable()?;
             let open = &self.open[index];
             let footer_of = open.segment.id;
-            let next_sequence = self
-                .open
-                .get(index + 1)
-                .map_or(self.chain.map_or(0, |chain| chain.sequence), |next| next.first_sequence);
+            // Segments behind one that was never used may have been sealed before.
+            let next =
+                self.open.get(index + 1).filter(|_| open.end > SEGMENT_HEADER_BYTES).map(|next| next.first_sequence);
+            let next_sequence = next.unwrap_or(open.next_sequence);
             let position = Position {
                 segment: Arc::clone(&open.segment),
                 position: open.end,
-                chain: Chain {
-                    sequence: next_sequence,
-                    previous_crc: self.chain.map_or(0, |chain| chain.previous_crc),
-                    synced_below: next_sequence,
-                },
+                chain: Chain { sequence: next_sequence, previous_crc: open.last_crc, synced_below: next_sequence },
                 first_sequence: open.first_sequence,
                 index_entries: open.index.len() as u64,
             };
@@ -488,6 +497,7 @@ impl Recovery {
         for (_, partition) in self.state.partitions_mut() {
             partition.high_watermark = partition.next_offset;
         }
+        self.state.doubt_deliveries();
     }
 }
 

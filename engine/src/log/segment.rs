@@ -85,8 +85,10 @@ impl Segment {
         let file = store.open(&name).map_err(|e| Error::io(format!("opening {name}"), &e))?;
         let segment = Self { id, kind, name, file };
         let found = segment.read(0, SEGMENT_HEADER_BYTES as usize)?;
-        let version = found.get(8..12).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
-        if found[..8] == *SEGMENT_MAGIC && version > FORMAT_VERSION {
+        let word = |at: usize| found.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
+        let (version, crc) = (word(8), word(60));
+        // A header that was not wholly written has no version.
+        if found[..8] == *SEGMENT_MAGIC && version > FORMAT_VERSION && checksum(&found[..60]) == crc {
             return Err(Error::Format { file: segment.name, found: version, supported: FORMAT_VERSION });
         }
         if found[..] != header(id)[..] {

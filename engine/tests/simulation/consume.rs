@@ -103,6 +103,7 @@ impl World {
             max_messages: 1 + self.random.index(10),
             max_bytes: 1 + self.random.index(20_000),
             deadline: self.random.chance(30).then(|| Duration::from_millis(500 + self.random.below(20_000))),
+            acknowledge: self.random.chance(20),
         };
         self.lease(&group, request).map(|_| ())
     }
@@ -125,8 +126,11 @@ impl World {
         for delivery in &deliveries {
             let LeaseId { partition, offset, token } = delivery.lease;
             let value = value::decode(delivery.record.value.as_deref().unwrap_or_default())?;
-            got.push(Delivered { partition, offset, value, token, attempt: delivery.attempt });
-            self.held.push(Held { group: group.clone(), consumer: request.consumer, lease: delivery.lease });
+            let (attempt, redelivered, acknowledged) = (delivery.attempt, delivery.redelivered, request.acknowledge);
+            got.push(Delivered { partition, offset, value, token, attempt, redelivered, acknowledged });
+            if !request.acknowledge {
+                self.held.push(Held { group: group.clone(), consumer: request.consumer, lease: delivery.lease });
+            }
             if delivery.record.offset != offset {
                 return Err(format!("a lease of {offset} carries the record of {}", delivery.record.offset));
             }
@@ -239,6 +243,9 @@ impl World {
         match self.engine.seek(&group, &[(partition, to)]) {
             Ok(commit) => {
                 self.checker.sought(&group, partition, to, false);
+                for (_, _, ended) in self.transformed.iter_mut().filter(|(_, of, _)| *of == group) {
+                    ended.retain(|(of, offset)| *of != partition || *offset < to);
+                }
                 self.wait(commit, Waiting::Seek { group, partition, to });
                 // Nothing is leased before the answer, so what is settled later comes after the move.
                 self.turn()?;
@@ -290,7 +297,13 @@ impl World {
             let mut idle = 0;
             while idle < 8 {
                 let consumer = self.engine.new_consumer();
-                let request = LeaseRequest { consumer, max_messages: 100, max_bytes: 1 << 20, deadline: None };
+                let request = LeaseRequest {
+                    consumer,
+                    max_messages: 100,
+                    max_bytes: 1 << 20,
+                    deadline: None,
+                    acknowledge: false,
+                };
                 let count = self.lease(&group, request)?;
                 let (mine, others) = std::mem::take(&mut self.held).into_iter().partition(|held| held.group == group);
                 self.held = others;

@@ -11,6 +11,7 @@ mod each_call;
 mod executor;
 mod operate;
 mod publish;
+mod tables;
 mod value;
 mod world;
 
@@ -44,7 +45,8 @@ fn step(world: &mut World) -> Verdict {
 
 /// One step of somebody.
 fn peaceful_step(world: &mut World) -> Verdict {
-    match world.random.below(200) {
+    match world.random.below(206) {
+        200.. => world.put_entries(),
         0..35 => world.publish_plain(),
         35..50 => world.publish_idempotent(),
         50..58 => world.publish_keyed(),

@@ -104,6 +104,7 @@ impl World {
             let by = self.random.below(1_200_000) as i64 - 600_000;
             self.checker.note(format!("the date moves by {by} ms"));
             self.clock.jump(by);
+            self.checker.date_moved(by);
         }
         let by = Duration::from_millis(self.random.below(8_000));
         self.advance(by);

@@ -29,6 +29,7 @@ pub enum Waiting {
     Settlements { group: GroupName, ended: Vec<(PartitionId, u64)> },
     Atomic { unit: UnitId, number: u64, group: Option<GroupName>, ended: Vec<(PartitionId, u64)> },
     Seek { group: GroupName, partition: PartitionId, to: u64 },
+    Put(usize),
     Nothing,
 }
 
@@ -49,7 +50,7 @@ pub struct World {
     pub keyed: Vec<Keyed>,
     /// Atomic writes and the progress of [`LEDGER`] made with them.
     pub ledger: Vec<(UnitId, u64)>,
-    /// Atomic writes and the records settled with them.
+    /// Atomic writes since the last start, and the records settled with them that no move of the group came after.
     pub transformed: Vec<(UnitId, GroupName, Vec<(PartitionId, u64)>)>,
     pub held: Vec<Held>,
     pub consumers: BTreeMap<GroupName, Vec<tidegate_engine::group::ConsumerId>>,
@@ -88,6 +89,7 @@ fn random_config(random: &mut Random) -> EngineConfig {
         pending_bytes: pick(&[64 << 10, 1 << 20]) as usize,
         reclaim_bytes_per_second: pick(&[64 << 10, 1 << 30]),
         reclaim_live_percent: pick(&[10, 50, 90]) as u8,
+        max_table_entries: pick(&[4, 1000]) as usize,
         max_producers_per_partition: 100,
         ..EngineConfig::default()
     }
@@ -242,7 +244,13 @@ impl World {
         for (mut future, what) in std::mem::take(&mut self.waiting) {
             match ask(&mut future) {
                 None => still.push((future, what)),
-                Some(Ok(())) => self.answered(what)?,
+                Some(Ok(())) => {
+                    let managing = |what: &Waiting| matches!(what, Waiting::Topic { .. } | Waiting::Put(_));
+                    if managing(&what) && still.iter().any(|(_, earlier)| managing(earlier)) {
+                        return Err(format!("{what:?} is answered before what was asked earlier"));
+                    }
+                    self.answered(what)?;
+                }
                 Some(Err(error)) => {
                     self.expected("wait", &error)?;
                     self.unanswered(&what);
@@ -279,6 +287,7 @@ impl World {
                 self.checker.sought(&group, partition, to, true);
                 Ok(())
             }
+            Waiting::Put(number) => self.checker.put_acknowledged(number),
             Waiting::Nothing => Ok(()),
         }
     }
@@ -462,6 +471,7 @@ impl World {
             let found: Vec<_> = found.iter().map(|committed| (committed.partition, committed.offset)).collect();
             self.checker.progress_seen(&name, &found, recovered)?;
         }
+        self.look_at_tables(recovered)?;
         if recovered {
             self.checker.recovered()?;
             self.check_atomics()?;
@@ -536,9 +546,10 @@ impl World {
                 _ => {}
             }
         }
-        for (unit, group, ended) in &self.transformed {
-            if self.checker.fate(*unit) == Fate::Kept {
-                self.checker.settlement_acknowledged(group, ended)?;
+        // Once: what is settled again later, after a move of the group, is another settlement.
+        for (unit, group, ended) in std::mem::take(&mut self.transformed) {
+            if self.checker.fate(unit) == Fate::Kept {
+                self.checker.settlement_acknowledged(&group, &ended)?;
             }
         }
         Ok(())

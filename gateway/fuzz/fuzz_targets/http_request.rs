@@ -27,7 +27,7 @@ static TARGET: LazyLock<Target> = LazyLock::new(|| {
     let environment = Environment::local(directory.path()).expect("the directory is ours");
     let settings = EngineConfig { max_topics: 100, max_partitions: 200, max_groups: 100, ..EngineConfig::default() };
     let (engine, _) = Engine::open(settings, environment).expect("it opens");
-    let broker = Broker::new(engine, Settings { partitions: 1, ..Settings::default() });
+    let broker = Broker::open(engine, Settings { partitions: 1, ..Settings::default() }).unwrap();
     // A pull that may wait would only slow the search down.
     let config = Config { max_wait: std::time::Duration::ZERO, ..Config::default() };
     let http = Http::new(broker, Arc::new(config), [7; 32], Drain::default());

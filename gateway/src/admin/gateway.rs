@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
-use super::text::Family;
 use crate::broker::Broker;
 use crate::config;
+use crate::metrics::Gather;
 
 /// How far the gateway is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +28,6 @@ pub struct Running {
     /// What each listener counts, gathered when it is asked for.
     pub listeners: Vec<Gather>,
 }
-
-/// Gathers metrics of one part of the gateway.
-pub type Gather = Box<dyn Fn() -> Vec<Family> + Send + Sync>;
 
 /// Shared by the server, which changes it, and the admin listener, which shows it.
 pub struct Gateway {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tidegate_engine::group::GroupInfo;
 use tidegate_engine::{Engine, PartitionId, Topic};
 
-use super::text::{Family, Labels};
 use super::{Gateway, Running, process};
+use crate::metrics::{Family, Labels};
 
 /// Everything at this moment.
 pub fn collect(gateway: &Gateway) -> Vec<Family> {
@@ -46,6 +46,7 @@ fn engine_families(engine: &Engine) -> Vec<Family> {
         Family::gauge("tidegate_groups", "Groups", usage.groups),
         Family::gauge("tidegate_leases", "Records leased and not yet settled, over all groups", usage.leases),
         Family::gauge("tidegate_dedupe_keys", "Idempotency keys remembered", usage.dedupe_keys),
+        Family::gauge("tidegate_table_entries", "Keys the gateway keeps for itself", usage.table_entries),
         Family::gauge("tidegate_scheduled", "Records waiting for their delivery time", usage.scheduled),
         Family::gauge("tidegate_segments", "Segments of the log", usage.segments),
         Family::gauge("tidegate_tail_cache_bytes", "Recently written batches in memory", usage.tail_cache_bytes),

@@ -5,7 +5,6 @@ mod gateway;
 mod metrics;
 mod process;
 mod routes;
-mod text;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,8 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 
 pub use config::Config;
-pub use gateway::{Gateway, Gather, Phase, Running};
-pub use text::{Family, Labels, Number, Samples};
+pub use gateway::{Gateway, Phase, Running};
 
 use crate::listener::{self, Drain};
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::text::Family;
+use crate::metrics::Family;
 
 /// Clock ticks a second in /proc/self/stat. The kernel reports in this unit whatever its own tick is.
 const TICKS: f64 = 100.0;
@@ -31,7 +31,7 @@ pub fn collect() -> Vec<Family> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::admin::text::Samples;
+    use crate::metrics::Samples;
 
     #[test]
     fn this_process_uses_memory_files_and_threads() {

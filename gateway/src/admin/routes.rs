@@ -9,8 +9,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::{Gateway, Phase, metrics, text};
+use super::gateway::{Gateway, Phase};
+use super::metrics;
+
 use crate::config::Config;
+use crate::metrics::{encode, encode_classic};
 
 /// What Prometheus asks for first.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -58,7 +61,7 @@ async fn show_metrics(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -
     // Thousands of partitions take milliseconds: not on a thread that serves connections.
     let collected = tokio::task::spawn_blocking(move || {
         let families = metrics::collect(&gateway);
-        if openmetrics { (OPENMETRICS, text::encode(families)) } else { (CLASSIC, text::encode_classic(families)) }
+        if openmetrics { (OPENMETRICS, encode(families)) } else { (CLASSIC, encode_classic(families)) }
     });
     match collected.await {
         Ok((content_type, text)) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),

@@ -66,6 +66,17 @@ impl Draft {
         first_u64(&hasher.finalize())
     }
 
+    /// A header that only happens to have the name of the list of types is said to be one like any other.
+    fn tell_strays(&mut self) {
+        let is_stray = |header: &Header| header.name == property::HEADER_TYPES && header.value.is_some();
+        let strays = self.headers.iter().enumerate().filter(|(_, header)| is_stray(header)).map(|(index, _)| index);
+        for index in strays {
+            if let Err(at) = self.types.binary_search_by_key(&index, |(index, _)| *index) {
+                self.types.insert(at, (index, HeaderType::String));
+            }
+        }
+    }
+
     /// The record, and when it is to be delivered if not at once.
     #[must_use]
     pub fn into_record(mut self, now_ms: i64) -> (Record, Option<i64>) {
@@ -74,10 +85,7 @@ impl Draft {
             self.push(property::DELIVER_AT, at_ms.to_string());
         }
         let deliver_at_ms = deliver_at(&self.headers);
-        if self.types.is_empty() {
-            // A header that only happens to have the name of ours goes first, where it cannot be taken for a list of types.
-            self.headers.sort_by_key(|header| header.name != property::HEADER_TYPES);
-        }
+        self.tell_strays();
         self.headers.extend(write_header_types(&self.types));
         let timestamp_ms = self.timestamp_ms.unwrap_or(now_ms);
         (Record { offset: 0, timestamp_ms, key: self.key, value: self.value, headers: self.headers }, deliver_at_ms)

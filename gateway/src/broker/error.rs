@@ -34,6 +34,8 @@ pub enum Kind {
     Fenced,
     /// It contradicts what is there (an idempotency key with another body, a group of the other mode).
     Conflict,
+    /// It belongs to another connection alone.
+    Locked,
     /// The lease was settled, expired or returned before.
     LeaseGone,
     /// Known, not served.

@@ -3,6 +3,7 @@
 mod ack_id;
 mod draft;
 mod error;
+mod exchanges;
 mod gathering;
 mod groups;
 mod header_type;
@@ -10,12 +11,15 @@ mod partitioner;
 mod places;
 mod principal;
 mod properties;
+mod queues;
 mod records;
 mod topics;
+mod topology;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use exchanges::Routing;
 use tidegate_engine::{
     Appended, Appends, Atomic, Commit, Engine, PartitionId, PartitionInfo, Read, TimedOffset, Topic, TopicConfig,
     Watch, Write,
@@ -24,13 +28,16 @@ use tidegate_engine::{
 pub use ack_id::AckKey;
 pub use draft::{Draft, dedupe_key, first_u64};
 pub use error::{Error, Kind, Result};
+pub use exchanges::Route;
 pub use gathering::{Gathering, Group, stored_timestamp_ms};
-pub use header_type::{HeaderType, read_header_types, write_header_types};
+pub use header_type::{HeaderType, NestedVisitor, parse_decimal, read_header_types, visit_nested, write_header_types};
 pub use partitioner::{Partitioner, murmur2};
 pub use places::{Anchor, Place};
 pub use principal::{Action, Principal, Resource};
 pub use properties::property;
+pub use queues::{Attachment, QueueInfo};
 pub use records::{Page, ReadLimit};
+pub use topology::{ExchangeKind, ExchangeSpec, OwnerId, QueueSpec};
 
 /// The one door to the engine. Clones share it.
 #[derive(Clone)]
@@ -38,10 +45,11 @@ pub struct Broker {
     engine: Engine,
     settings: Arc<ArcSwap<Settings>>,
     partitioner: Arc<Partitioner>,
+    routing: Arc<Routing>,
 }
 
 /// The broker's own settings.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// What a topic is created with when its creator does not say.
     pub topic: TopicConfig,
@@ -49,13 +57,33 @@ pub struct Settings {
     pub partitions: u32,
     /// Whether a publish to, or metadata request for, an unknown topic creates it.
     pub auto_create_topics: bool,
+    /// The largest batch a queue's topic takes, in bytes as stored.
+    pub max_queue_message_bytes: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            topic: TopicConfig::default(),
+            partitions: 1,
+            auto_create_topics: false,
+            max_queue_message_bytes: 17 << 20,
+        }
+    }
 }
 
 impl Broker {
-    /// A broker in front of `engine`.
-    #[must_use]
-    pub fn new(engine: Engine, settings: Settings) -> Self {
-        Self { engine, settings: Arc::new(ArcSwap::from_pointee(settings)), partitioner: Arc::default() }
+    /// A broker in front of `engine`: finds exchanges, queues and bindings again, and removes the queues that do not
+    /// outlive a restart.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] when what was stored about them cannot be read, or why nothing can be written.
+    pub fn open(engine: Engine, settings: Settings) -> Result<Self> {
+        let routing = Arc::new(Routing::new(topology::load(&engine)?));
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        let this = Self { engine, settings, partitioner: Arc::default(), routing };
+        this.remove_transient_queues()?;
+        Ok(this)
     }
 
     /// The settings in effect.
@@ -89,6 +117,14 @@ impl Broker {
     /// The first reason why not.
     pub async fn publish_atomic(&self, atomic: Atomic) -> Result<(Vec<Appended>, Commit)> {
         Ok(self.engine.append_atomic(atomic).await?)
+    }
+
+    /// Waits until everything published and settled before is on stable storage and can be read.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`].
+    pub async fn sync(&self) -> Result<()> {
+        Ok(self.engine.sync()?.wait().await?)
     }
 
     /// A topic the principal may write to, created if settings say so.

@@ -31,6 +31,8 @@ pub enum Resource<'a> {
     Topic(&'a str),
     /// A group.
     Group(&'a str),
+    /// An exchange.
+    Exchange(&'a str),
     /// The whole installation.
     Cluster,
 }
@@ -65,7 +67,7 @@ impl Principal {
                 Kind::Forbidden,
                 format!("topic '{name}' is internal: choose a name that does not begin with '__'"),
             )),
-            Resource::Topic(_) | Resource::Group(_) | Resource::Cluster => Ok(()),
+            Resource::Topic(_) | Resource::Group(_) | Resource::Exchange(_) | Resource::Cluster => Ok(()),
         }
     }
 }

@@ -40,17 +40,30 @@ impl Broker {
         let name = TopicName::new(principal.namespace(), name)?;
         let partitions = partitions.unwrap_or_else(|| self.settings().partitions.max(1));
         let (topic, commit) = self.engine.create_topic(name, partitions, config)?;
+        self.routing.has_changed();
         commit.wait().await?;
         Ok(topic)
     }
 
-    /// Deletes a topic; durable when it returns.
+    /// Deletes a topic, and what it is as a queue; durable when it returns.
     ///
     /// # Errors
-    /// [`Kind::NotFound`], [`Kind::Forbidden`].
+    /// [`Kind::NotFound`], [`Kind::Forbidden`], [`Kind::Conflict`] for a queue with assigned members.
     pub async fn delete_topic(&self, principal: &Principal, name: &str) -> Result<()> {
         self.authorize(principal, Action::Configure, Resource::Topic(name))?;
-        Ok(self.engine.delete_topic(&TopicName::new(principal.namespace(), name)?)?.wait().await?)
+        self.find_topic(principal, name)?;
+        let commit = {
+            let mut all = self.routing.write();
+            let topology = all.entry(principal.namespace().into()).or_default();
+            if topology.queues.contains_key(name) {
+                self.remove_queue(principal.namespace(), topology, name)?
+            } else {
+                let commit = self.engine.delete_topic(&TopicName::new(principal.namespace(), name)?)?;
+                self.routing.has_changed();
+                commit
+            }
+        };
+        Ok(commit.wait().await?)
     }
 
     /// Replaces a topic's settings; durable when it returns.
@@ -71,6 +84,7 @@ impl Broker {
     pub async fn grow_topic(&self, principal: &Principal, name: &str, partitions: u32) -> Result<Arc<Topic>> {
         self.authorize(principal, Action::Configure, Resource::Topic(name))?;
         let (topic, commit) = self.engine.grow_topic(&TopicName::new(principal.namespace(), name)?, partitions)?;
+        self.routing.has_changed();
         commit.wait().await?;
         Ok(topic)
     }
@@ -110,6 +124,7 @@ impl Broker {
         let key = TopicName::new(principal.namespace(), name)?;
         match self.engine.create_topic(key, settings.partitions.max(1), settings.topic.clone()) {
             Ok((topic, commit)) => {
+                self.routing.has_changed();
                 commit.wait().await?;
                 Ok(topic)
             }

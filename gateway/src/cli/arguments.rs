@@ -82,7 +82,7 @@ pub struct Serve {
     /// Address of the gRPC listener, or off [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDR")]
     grpc: Option<String>,
-    /// Address of the AMQP listener: only off, this version has none
+    /// Address of the AMQP listener, or off [default: 127.0.0.1:5672]
     #[arg(long, value_name = "ADDR")]
     amqp: Option<String>,
     /// Address of the Kafka listener, or off [default: 127.0.0.1:9092]
@@ -247,8 +247,8 @@ mod tests {
 
     #[test]
     fn listeners_that_are_not_there_are_refused() {
-        assert!(serve(&["--amqp", "off", "--management", "off"]).load().is_ok());
-        for flag in ["--amqp", "--management"] {
+        assert!(serve(&["--management", "off"]).load().is_ok());
+        for flag in ["--management"] {
             let told = serve(&[flag, "127.0.0.1:5000"]).load().unwrap_err().to_string();
             assert!(told.starts_with(flag) && told.contains("this version has no"), "{told}");
         }

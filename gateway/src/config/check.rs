@@ -1,6 +1,7 @@
 //! What types cannot say: ranges, and what does not go together.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
@@ -68,5 +69,24 @@ fn ranges(config: &Config, complaints: &mut Vec<Complaint>) {
         engine.pending_bytes >= topic.max_message_bytes as usize,
         "engine.pending_bytes",
         "it must hold the largest batch, defaults.topic.max_message_bytes",
+    );
+    let queue = &config.defaults.queue;
+    require(
+        engine.segment_bytes >= u64::from(queue.max_message_bytes),
+        "engine.segment_bytes",
+        "a segment must hold the largest batch, defaults.queue.max_message_bytes",
+    );
+    let amqp = &config.listeners.amqp.settings;
+    require(amqp.max_frame_bytes >= 4096, "listeners.amqp.max_frame_bytes", "AMQP's frames are at least 4KiB");
+    require(amqp.max_channels >= 1, "listeners.amqp.max_channels", "a connection has at least 1 channel");
+    require(
+        amqp.max_message_bytes < queue.max_message_bytes as usize,
+        "listeners.amqp.max_message_bytes",
+        "a message and its properties must fit into defaults.queue.max_message_bytes",
+    );
+    require(
+        amqp.consumer_timeout >= Duration::from_secs(1),
+        "listeners.amqp.consumer_timeout",
+        "give consumers at least 1s",
     );
 }

@@ -50,6 +50,12 @@ pub struct EngineSettings {
     max_producers_per_partition: usize,
     /// The most records waiting for their delivery time.
     max_scheduled: usize,
+    /// The most keys the gateway keeps for itself over all its tables (bindings and the like); one more is refused.
+    max_table_entries: usize,
+    /// The most bytes a table's key or value may have.
+    #[serde(with = "units::size")]
+    #[schemars(with = "String")]
+    max_table_value_bytes: usize,
     /// The most bytes one compressed batch may decompress to.
     #[serde(with = "units::size")]
     #[schemars(with = "String")]

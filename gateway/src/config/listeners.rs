@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::listen::{Listen, Section, Written};
-use crate::{admin, grpc, http, kafka};
+use crate::{admin, amqp, grpc, http, kafka};
 
 /// The listeners there are.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -13,12 +13,12 @@ pub struct Listeners {
     pub http: Section<http::Config>,
     /// Kafka.
     pub kafka: Section<kafka::Config>,
+    /// AMQP 0-9-1.
+    pub amqp: Section<amqp::Config>,
     /// Administration: /metrics, /livez, /readyz, /startupz, /config.
     pub admin: Section<admin::Config>,
     /// gRPC.
     pub grpc: Section<grpc::Config>,
-    /// AMQP 0-9-1: not in this version; only `off` is accepted.
-    pub amqp: Section<Absent>,
     /// RabbitMQ-compatible management API: not in this version; only `off` is accepted.
     pub management: Section<Absent>,
 }
@@ -33,9 +33,9 @@ impl Default for Listeners {
         Self {
             http: Section::new(Listen::loopback(8080)),
             kafka: Section::new(Listen::loopback(9092)),
+            amqp: Section::new(Listen::loopback(5672)),
             admin: Section::new(Listen::loopback(9600)),
             grpc: Section::new(Listen::loopback(50051)),
-            amqp: Section::new(Listen::Off),
             management: Section::new(Listen::Off),
         }
     }
@@ -48,19 +48,19 @@ impl Listeners {
         [
             ("http", self.http.listen),
             ("kafka", self.kafka.listen),
+            ("amqp", self.amqp.listen),
             ("admin", self.admin.listen),
             ("grpc", self.grpc.listen),
-            ("amqp", self.amqp.listen),
             ("management", self.management.listen),
         ]
     }
 }
 
 /// Names of the listeners, as they are written in configuration.
-pub const NAMES: [&str; 6] = ["http", "kafka", "admin", "grpc", "amqp", "management"];
+pub const NAMES: [&str; 6] = ["http", "kafka", "amqp", "admin", "grpc", "management"];
 
 /// The listeners of [`NAMES`] that this version does not have.
-pub const ABSENT: [&str; 2] = ["amqp", "management"];
+pub const ABSENT: [&str; 1] = ["management"];
 
 impl<'de> Deserialize<'de> for Listeners {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -71,7 +71,7 @@ impl<'de> Deserialize<'de> for Listeners {
             kafka: Option<Written<kafka::Config>>,
             admin: Option<Written<admin::Config>>,
             grpc: Option<Written<grpc::Config>>,
-            amqp: Option<Written<Absent>>,
+            amqp: Option<Written<amqp::Config>>,
             management: Option<Written<Absent>>,
         }
         let written = Sections::deserialize(deserializer)?;

@@ -249,7 +249,7 @@ mod tests {
              \x20 kafka:\n\
              \x20   lisen: 127.0.0.1:1\n\
              \x20 http: { listen: here }\n\
-             \x20 amqp: { listen: 127.0.0.1:5672 }\n\
+             \x20 management: { listen: 127.0.0.1:15672 }\n\
              engine:\n\
              \x20 max_topics: many\n\
              \x20 reclaim_live_percent: 101\n\
@@ -260,7 +260,7 @@ mod tests {
             "t.yaml:2: lisetners: there is no such setting; here can stand: auto_create_topics, data_dir",
             "t.yaml:5: listeners.kafka.lisen: there is no such setting; here can stand: ",
             "t.yaml:6: listeners.http.listen: 'here' is no address to listen on",
-            "t.yaml:7: listeners.amqp.listen: this version has no amqp listener",
+            "t.yaml:7: listeners.management.listen: this version has no management listener",
             "t.yaml:9: engine.max_topics: invalid type: string \"many\"",
             "t.yaml:10: engine.reclaim_live_percent: a percentage is 0 to 100",
             "t.yaml:11: engine.dedupe_window: invalid type",

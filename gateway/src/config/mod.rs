@@ -77,6 +77,24 @@ impl Default for Config {
 pub struct Defaults {
     /// A new topic.
     pub topic: TopicDefaults,
+    /// A new queue's topic; what is not said here is as for any topic.
+    pub queue: QueueDefaults,
+}
+
+/// What a queue's topic is created with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueDefaults {
+    /// The largest batch accepted, as stored.
+    #[serde(with = "units::size")]
+    #[schemars(with = "String")]
+    pub max_message_bytes: u32,
+}
+
+impl Default for QueueDefaults {
+    fn default() -> Self {
+        Self { max_message_bytes: 17 << 20 }
+    }
 }
 
 /// What is logged, on standard error.

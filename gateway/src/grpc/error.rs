@@ -104,6 +104,7 @@ fn code_of(kind: Kind) -> (Code, &'static str) {
         Kind::OutOfSequence => (Code::Aborted, "OUT_OF_SEQUENCE"),
         Kind::Fenced => (Code::Aborted, "FENCED"),
         Kind::Conflict => (Code::Aborted, "CONFLICT"),
+        Kind::Locked => (Code::FailedPrecondition, "LOCKED"),
         // Asking again cannot help.
         Kind::LeaseGone => (Code::FailedPrecondition, "LEASE_GONE"),
         Kind::Unsupported => (Code::Unimplemented, "UNSUPPORTED"),

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tonic::Code;
 
+use crate::metrics::{Family, Labels, Number};
+
 /// Every method, as `Service/Method`.
 macro_rules! methods {
     ($($name:ident => $path:literal),* $(,)?) => {
@@ -100,6 +102,35 @@ impl Drop for Open {
 }
 
 impl Metrics {
+    /// As they are shown at /metrics.
+    #[must_use]
+    pub fn families(&self) -> Vec<Family> {
+        let requests = self.requests().map(|requests| {
+            let labels: Labels = vec![("method", requests.method.to_owned()), ("code", requests.code.to_owned())];
+            (labels, requests.count.number())
+        });
+        let (received, received_bytes) = self.messages_received();
+        let (sent, sent_bytes) = self.messages_sent();
+        vec![
+            Family::gauge("tidegate_grpc_connections", "Connections open", self.connections()),
+            Family::gauge("tidegate_grpc_streams", "Streams open", self.streams()),
+            Family::gauge(
+                "tidegate_grpc_sessions",
+                "Consumers' sessions, those that may come back included",
+                self.sessions(),
+            ),
+            Family::counter("tidegate_grpc_received_messages", "Messages published, repeats included", received),
+            Family::counter("tidegate_grpc_received_bytes", "Bytes of messages published, as packed", received_bytes),
+            Family::counter("tidegate_grpc_sent_messages", "Messages given out", sent),
+            Family::counter("tidegate_grpc_sent_bytes", "Bytes of keys, values and headers given out", sent_bytes),
+            Family::counters(
+                "tidegate_grpc_requests",
+                "Calls and streams ended, by method and status code",
+                requests.collect(),
+            ),
+        ]
+    }
+
     /// Calls that have ended, of every method and code that had any.
     pub fn requests(&self) -> impl Iterator<Item = Requests> {
         PATHS.iter().zip(&self.requests).flat_map(|(method, by_code)| {

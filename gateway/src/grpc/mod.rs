@@ -33,6 +33,6 @@ mod topics;
 
 pub use config::Config;
 pub use metrics::{Metrics, Requests};
-pub use serve::serve;
+pub use serve::{serve, start};
 pub use services::routes;
 pub use state::Grpc;

@@ -24,6 +24,7 @@ pub(super) async fn pull(grpc: &Grpc, request: PullRequest) -> Result<PullRespon
         max_messages: or(request.max_messages as usize, DEFAULT_MESSAGES).min(grpc.config.max_pull_messages),
         max_bytes: or(max_bytes, DEFAULT_BYTES).min(grpc.config.max_pull_bytes),
         deadline: deadline(request.ack_deadline.as_ref())?,
+        acknowledge: false,
     };
     let lease = Lease { grpc, group: &request.group, consumer: wanted.consumer, given_out: false };
     let deliveries = lease.receive(wanted, until).await?;
@@ -64,7 +65,7 @@ impl Lease<'_> {
         let mut message = received(delivery.topic.name(), delivery.partition_index, &delivery.record);
         message.ack_id = self.grpc.ack_key.sign(namespace, self.group, self.consumer, delivery.lease);
         message.delivery_attempt = delivery.attempt;
-        message.redelivered = delivery.attempt > 1;
+        message.redelivered = delivery.redelivered;
         message.ack_deadline = Some(timestamp(delivery.deadline_ms));
         message
     }

@@ -21,7 +21,8 @@ use super::config::Config;
 use super::consume::look_after;
 use super::services::{report, routes};
 use super::state::Grpc;
-use crate::listener::{Drain, accept};
+use crate::listener::{Drain, Surroundings, accept};
+use crate::metrics::Gather;
 
 /// Serves gRPC on `listener` until the drain is requested: then publishing streams end after what has been read, consumers
 /// are told and may settle for a while, and each connection closes after its calls.
@@ -37,6 +38,16 @@ pub async fn serve(listener: TcpListener, grpc: Grpc) {
     })
     .await;
     report(&health, false).await;
+}
+
+/// Starts the listener on a socket; what gathers its metrics.
+pub fn start(socket: TcpListener, surroundings: &Surroundings) -> Gather {
+    let Surroundings { broker, config, identity, drain } = surroundings;
+    let settings = Arc::new(config.listeners.grpc.settings.clone());
+    let grpc = Grpc::new(broker.clone(), settings, identity.ack_key, drain.clone());
+    let metrics = grpc.metrics();
+    drain.spawn(serve(socket, grpc));
+    Box::new(move || metrics.families())
 }
 
 /// Runs what a connection starts as tasks the drain waits for.

@@ -132,6 +132,7 @@ fn status_of(kind: Kind) -> (StatusCode, &'static str) {
         Kind::OutOfSequence => (StatusCode::CONFLICT, "out_of_sequence"),
         Kind::Fenced => (StatusCode::CONFLICT, "fenced"),
         Kind::Conflict => (StatusCode::CONFLICT, "conflict"),
+        Kind::Locked => (StatusCode::LOCKED, "locked"),
         Kind::LeaseGone => (StatusCode::CONFLICT, "lease_gone"),
         Kind::Unsupported => (StatusCode::NOT_IMPLEMENTED, "unsupported"),
         Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),

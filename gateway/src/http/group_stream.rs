@@ -127,6 +127,7 @@ impl GroupTail {
             max_messages: credit.min(PIECE_MESSAGES),
             max_bytes: PIECE_BYTES,
             deadline: self.ack_deadline,
+            acknowledge: false,
         };
         let deliveries = http.broker.lease(principal, group, wanted).await?;
         if deliveries.is_empty() {

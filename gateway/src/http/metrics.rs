@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use axum::http::{Method, StatusCode};
 
+use crate::metrics::{Family, Labels, Number};
+
 /// What the HTTP listener has done since the process started. Read without stopping anybody.
 #[derive(Debug)]
 pub struct Metrics {
@@ -54,6 +56,30 @@ impl Drop for Open {
 }
 
 impl Metrics {
+    /// As they are shown at /metrics.
+    #[must_use]
+    pub fn families(&self) -> Vec<Family> {
+        let requests = self.requests().map(|requests| {
+            let labels: Labels = vec![
+                ("method", requests.method.to_owned()),
+                ("path", requests.path.to_owned()),
+                ("status", requests.class.to_owned()),
+            ];
+            (labels, requests.count.number())
+        });
+        let (received, received_bytes) = self.messages_received();
+        let (sent, sent_bytes) = self.messages_sent();
+        vec![
+            Family::gauge("tidegate_http_connections", "Connections open", self.connections()),
+            Family::gauge("tidegate_http_streams", "Event streams open", self.streams()),
+            Family::counter("tidegate_http_received_messages", "Messages published, repeats included", received),
+            Family::counter("tidegate_http_received_bytes", "Bytes of messages published, as packed", received_bytes),
+            Family::counter("tidegate_http_sent_messages", "Messages given out", sent),
+            Family::counter("tidegate_http_sent_bytes", "Bytes of keys, values and headers given out", sent_bytes),
+            Family::counters("tidegate_http_requests", "Requests by route and class of status", requests.collect()),
+        ]
+    }
+
     /// Counters for these methods and paths.
     pub(super) fn new(operations: impl IntoIterator<Item = (Method, String)>) -> Self {
         let route = |method: &str, path: &str| Route {

@@ -36,7 +36,7 @@ use axum::routing::get;
 pub use config::Config;
 pub use metrics::{Metrics, Requests};
 pub use openapi::document;
-pub use serve::serve;
+pub use serve::{serve, start};
 pub use state::Http;
 
 use error::Problem;

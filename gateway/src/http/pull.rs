@@ -109,6 +109,7 @@ fn wanted(http: &Http, body: &PullBody) -> Result<LeaseRequest> {
         max_messages: max_messages.min(http.config.max_pull_messages),
         max_bytes: max_bytes.min(http.config.max_pull_bytes),
         deadline: body.ack_deadline,
+        acknowledge: false,
     })
 }
 

@@ -19,7 +19,8 @@ use tower::Service;
 use super::config::Config;
 use super::router;
 use super::state::Http;
-use crate::listener::{Drain, accept};
+use crate::listener::{Drain, Surroundings, accept};
+use crate::metrics::Gather;
 
 /// Serves HTTP/1.1 and HTTP/2 (prior knowledge) on `listener` until the drain is requested: then streams and waiting
 /// pulls end, and each connection closes after the request it is at.
@@ -31,6 +32,16 @@ pub async fn serve(listener: TcpListener, http: Http) {
         connection(stream, router.clone(), builder.clone(), http.clone())
     })
     .await;
+}
+
+/// Starts the listener on a socket; what gathers its metrics.
+pub fn start(socket: TcpListener, surroundings: &Surroundings) -> Gather {
+    let Surroundings { broker, config, identity, drain } = surroundings;
+    let settings = Arc::new(config.listeners.http.settings.clone());
+    let http = Http::new(broker.clone(), settings, identity.ack_key, drain.clone());
+    let metrics = http.metrics();
+    drain.spawn(serve(socket, http));
+    Box::new(move || metrics.families())
 }
 
 /// Runs what an HTTP/2 connection starts as tasks the drain waits for.

@@ -42,6 +42,7 @@ pub(super) fn code(kind: Kind, about: About) -> ResponseError {
             About::Topic | About::Cluster => E::InvalidRequest,
             About::Group => E::InconsistentGroupProtocol,
         },
+        Kind::Locked => E::PolicyViolation,
         Kind::LeaseGone => E::InvalidRecordState,
         Kind::Unsupported => E::UnsupportedVersion,
         // Both are retried by every client.

@@ -1,33 +1,11 @@
 //! What the listener counts: plain atomics, read by the admin listener.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use kafka_protocol::messages::ApiKey;
+
+use crate::metrics::{Counter, Family, Labels, Number};
 
 /// One more than the largest API key counted by itself.
 const KEYS: usize = 128;
-
-/// A number that only grows (or, for a gauge, that many things at the moment).
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds.
-    pub(super) fn add(&self, count: usize) {
-        self.0.fetch_add(count as u64, Ordering::Relaxed);
-    }
-
-    /// Takes away; for a gauge.
-    pub(super) fn sub(&self, count: usize) {
-        self.0.fetch_sub(count as u64, Ordering::Relaxed);
-    }
-
-    /// The value now.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// The listener's counters.
 #[derive(Debug)]
@@ -89,5 +67,35 @@ impl Metrics {
     /// Requests by the API's name, of the APIs served.
     pub fn requests(&self) -> impl Iterator<Item = (String, u64)> {
         super::api::TABLE.iter().map(|api| (format!("{:?}", api.key), self.requests[api.key as usize].get()))
+    }
+
+    /// As they are shown at /metrics.
+    #[must_use]
+    pub fn families(&self) -> Vec<Family> {
+        let requests = self.requests().map(|(api, count)| (vec![("api", api)] as Labels, count.number()));
+        let counter = |name, help, counter: &Counter| Family::counter(name, help, counter.get());
+        vec![
+            Family::gauge("tidegate_kafka_connections", "Connections open", self.connections.get()),
+            counter("tidegate_kafka_connections_accepted", "Connections accepted", &self.connections_accepted),
+            counter(
+                "tidegate_kafka_connections_refused",
+                "Connections closed because of what the client sent",
+                &self.connections_refused,
+            ),
+            counter("tidegate_kafka_received_bytes", "Bytes received", &self.bytes_in),
+            counter("tidegate_kafka_sent_bytes", "Bytes sent", &self.bytes_out),
+            counter("tidegate_kafka_produced_records", "Records accepted by Produce", &self.records_produced),
+            counter("tidegate_kafka_produced_bytes", "Bytes of batches accepted by Produce", &self.bytes_produced),
+            counter("tidegate_kafka_fetched_bytes", "Bytes of batches sent by Fetch", &self.bytes_fetched),
+            counter(
+                "tidegate_kafka_produce_errors",
+                "Partitions answered with an error by Produce",
+                &self.produce_errors,
+            ),
+            counter("tidegate_kafka_fetch_errors", "Partitions answered with an error by Fetch", &self.fetch_errors),
+            Family::gauge("tidegate_kafka_groups", "Groups with members", self.groups.get()),
+            counter("tidegate_kafka_rebalances", "Rebalances completed", &self.rebalances),
+            Family::counters("tidegate_kafka_requests", "Requests by API", requests.collect()),
+        ]
     }
 }

@@ -45,14 +45,14 @@ mod topic_config;
 
 use std::sync::Arc;
 
-use tidegate_engine::GroupName;
 use tokio::net::TcpListener;
 
 pub use config::Config;
-pub use metrics::{Counter, Metrics};
+pub use metrics::Metrics;
 
 use crate::broker::Broker;
-use crate::listener::{self, Drain};
+use crate::listener::{self, Drain, Surroundings};
+use crate::metrics::{Family, Gather, Number};
 use coordinator::Coordinator;
 
 /// The Kafka listener: shared by its connections.
@@ -71,10 +71,13 @@ impl Listener {
         Self { broker, config, coordinator, metrics }
     }
 
-    /// How many members each group has, of the groups that have any.
-    #[must_use]
-    pub fn group_members(&self) -> Vec<(GroupName, usize)> {
-        self.coordinator.members()
+    /// The members of each group that has any, under the name that kafka_exporter made known.
+    fn members(&self) -> Family {
+        let members = self.coordinator.members().into_iter().map(|(group, members)| {
+            let labels = vec![("namespace", group.namespace().to_owned()), ("consumergroup", group.name().to_owned())];
+            (labels, members.number())
+        });
+        Family::gauges("kafka_consumergroup_members", "Members of the group", members.collect())
     }
 
     /// Handles one request's frame (without its length) as a connection would: the size of the response, if there is one. For
@@ -108,4 +111,18 @@ impl Listener {
 /// Serves Kafka clients on `listener` until the drain is requested; see [`Listener`].
 pub async fn serve(listener: TcpListener, broker: Broker, config: Arc<Config>, drain: Drain) {
     Arc::new(Listener::new(broker, config, Arc::default())).serve(listener, drain).await;
+}
+
+/// Starts the listener on a socket; what gathers its metrics.
+pub fn start(socket: TcpListener, surroundings: &Surroundings) -> Gather {
+    let Surroundings { broker, config, identity, drain } = surroundings;
+    let mut settings = config.listeners.kafka.settings.clone();
+    settings.cluster_id.clone_from(&identity.cluster_id);
+    let listener = Arc::new(Listener::new(broker.clone(), Arc::new(settings), Arc::default()));
+    drain.spawn(Arc::clone(&listener).serve(socket, drain.clone()));
+    Box::new(move || {
+        let mut families = listener.metrics.families();
+        families.push(listener.members());
+        families
+    })
 }

@@ -30,6 +30,9 @@ pub enum Error {
         /// What is wrong.
         error: io::Error,
     },
+    /// Exchanges, queues and bindings cannot be read, or the queues that a restart removes cannot be removed.
+    #[error("the stored exchanges, queues and bindings cannot be used: {0}")]
+    Routing(#[from] crate::broker::Error),
     /// Our fault.
     #[error("{0}")]
     Internal(String),

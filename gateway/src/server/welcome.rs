@@ -7,17 +7,11 @@ use super::Addresses;
 
 /// For a terminal.
 pub fn welcome(addresses: &Addresses, data_dir: &Path) -> String {
-    let Addresses { http, grpc, kafka, admin } = *addresses;
     let mut text = format!("Tidegate {} is ready, its data in {}\n\n", env!("CARGO_PKG_VERSION"), data_dir.display());
-    let lines = [
-        http.map(|address| format!("  HTTP    http://{address}")),
-        grpc.map(|address| format!("  gRPC    {address}")),
-        kafka.map(|address| format!("  Kafka   {address}")),
-        admin.map(|address| format!("  admin   http://{address}/metrics")),
-    ];
-    lines.into_iter().flatten().for_each(|line| text.push_str(&(line + "\n")));
+    addresses.lines().for_each(|line| text.push_str(&(line + "\n")));
     // Writing to a string does not fail.
     let _ = write!(text, "\nNext, in another terminal:\n\n");
+    let (http, kafka) = (addresses.get("http"), addresses.get("kafka"));
     if let Some(http) = http {
         let _ = writeln!(text, "  curl -d 'hello' http://{http}/v1/topics/greetings/messages");
     }

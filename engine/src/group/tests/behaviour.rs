@@ -5,11 +5,11 @@ use crate::Error;
 fn a_partition_is_started_once() {
     let mut group = group(GroupConfig::default());
     let other = Bounds { partition: PartitionId(9), log_start: 4, high_watermark: 9 };
-    assert_eq!(group.next(&[other], 0).unwrap(), Some(Next::Start(other.partition)));
+    assert_eq!(group.next(&[other], false, 0).unwrap(), Some(Next::Start(other.partition)));
     group.apply(&Group::start(other.partition, 6));
     group.apply(&Group::start(other.partition, 4));
     let read = Next::Read { partition: other.partition, offset: 6 };
-    assert_eq!(group.next(&[other], 0).unwrap(), Some(read));
+    assert_eq!(group.next(&[other], false, 0).unwrap(), Some(read));
     assert_eq!(group.unacknowledged(other.partition, 4, 9), 3);
     assert_eq!(group.unacknowledged(PartitionId(10), 4, 9), 5);
 }
@@ -18,14 +18,14 @@ fn a_partition_is_started_once() {
 fn partitions_take_turns() {
     let mut group = group(GroupConfig::default());
     let both = [P, Q].map(|partition| Bounds { partition, log_start: 0, high_watermark: 5 });
-    let turns: Vec<_> = (0..4).map(|_| group.next(&both, 0).unwrap().unwrap()).collect();
+    let turns: Vec<_> = (0..4).map(|_| group.next(&both, false, 0).unwrap().unwrap()).collect();
     assert_eq!(turns, [P, Q, P, Q].map(|partition| Next::Read { partition, offset: 0 }));
 }
 
 #[test]
 fn a_record_has_one_holder() {
     let mut group = group(GroupConfig::default());
-    assert_eq!(offer(&mut group, 0, None, A, 30), Outcome::Leased { attempt: 1 });
+    assert_eq!(offer(&mut group, 0, None, A, 30), FIRST);
     assert_eq!(offer(&mut group, 0, None, B, 30), Outcome::Skip);
     assert_eq!(offer(&mut group, 5, None, B, 30), Outcome::Moved);
     assert_eq!(next(&mut group, 1, 0), None);
@@ -39,8 +39,7 @@ fn acknowledged_is_never_delivered_again() {
     acknowledge(&mut group, [9, 3, 4, 0, 1]);
     assert_eq!((group.lowest_unacknowledged(P), group.unacknowledged(P, 0, 12)), (2, 7));
     assert_eq!(group.release_consumer(A), 5);
-    let again: Vec<_> =
-        (0..10).filter(|o| offer(&mut group, *o, None, B, 31) == Outcome::Leased { attempt: 1 }).collect();
+    let again: Vec<_> = (0..10).filter(|o| offer(&mut group, *o, None, B, 31) == again(1)).collect();
     assert_eq!(again, [2, 5, 6, 7, 8]);
 }
 
@@ -63,7 +62,7 @@ fn a_stale_or_repeated_settlement_is_refused() {
     assert_eq!(twice, [Ok(()), Err(Error::LeaseGone), Err(Error::LeaseGone), Err(Error::LeaseGone)]);
     assert_eq!(settle(&mut group, &[ack, Settlement::Release(id(1, 30))]), [Err(Error::LeaseGone), Ok(())]);
     // The record's next lease has another token.
-    assert_eq!(offer(&mut group, 1, None, B, 31), Outcome::Leased { attempt: 1 });
+    assert_eq!(offer(&mut group, 1, None, B, 31), again(1));
     assert_eq!(settle(&mut group, &[Settlement::Acknowledge(id(1, 30))]), [Err(Error::LeaseGone)]);
     assert_eq!(group.lowest_unacknowledged(P), 1);
 }
@@ -87,9 +86,9 @@ fn released_goes_back_to_its_place_uncounted() {
         settle(&mut group, &[Settlement::Release(id(3, 30)), Settlement::Release(id(1, 30))]).iter().all(Result::is_ok)
     );
     assert_eq!(next(&mut group, 9, 0), Some(1));
-    assert_eq!(offer(&mut group, 1, None, B, 31), Outcome::Leased { attempt: 1 });
+    assert_eq!(offer(&mut group, 1, None, B, 31), again(1));
     assert_eq!(next(&mut group, 9, 0), Some(3));
-    assert_eq!(offer(&mut group, 3, None, B, 31), Outcome::Leased { attempt: 1 });
+    assert_eq!(offer(&mut group, 3, None, B, 31), again(1));
     assert_eq!(next(&mut group, 9, 0), Some(5));
 }
 
@@ -98,7 +97,7 @@ fn rejected_comes_back_after_its_delay() {
     let retry = Retry { min: seconds(2), max: seconds(5), multiplier: 2.0 };
     let mut group = group(GroupConfig { retry, ..GroupConfig::default() });
     for (attempt, due_ms) in [(1, 2_000), (2, 4_000), (3, 5_000), (4, 5_000)] {
-        assert_eq!(offer(&mut group, 0, None, A, 30), Outcome::Leased { attempt });
+        assert_eq!(offer(&mut group, 0, None, A, 30), Outcome::Leased { attempt, redelivered: attempt > 1 });
         settle(&mut group, &[reject(id(0, 30))]);
         assert_eq!((group.next_retry(), group.info().delayed), (Some(due_ms), 1));
         assert_eq!(next(&mut group, 1, due_ms - 1), None);
@@ -124,7 +123,7 @@ fn a_delay_survives_a_restart() {
     assert_eq!(offer(&mut group, 1, None, A, 30), Outcome::Skip);
     assert_eq!(next(&mut group, 4, 0), Some(3));
     assert_eq!(next(&mut group, 4, 2_000), Some(1));
-    assert_eq!(offer(&mut group, 1, None, A, 30), Outcome::Leased { attempt: 2 });
+    assert_eq!(offer(&mut group, 1, None, A, 30), again(2));
 }
 
 #[test]
@@ -139,7 +138,7 @@ fn an_expired_lease_counts_as_failed() {
     apply(&mut group, expired);
     assert_eq!(settle(&mut group, &[Settlement::Acknowledge(id(0, 30))]), [Err(Error::LeaseGone)]);
     assert_eq!(next(&mut group, 2, 0), Some(0));
-    assert_eq!(offer(&mut group, 0, None, B, 90), Outcome::Leased { attempt: 2 });
+    assert_eq!(offer(&mut group, 0, None, B, 90), again(2));
     assert!(group.expire(seconds(49), 0).records.is_empty());
     assert_eq!(group.next_expiry(), Some(seconds(50)));
     assert_eq!(group.expire(seconds(50), 0).records.len(), 1);
@@ -163,7 +162,7 @@ fn too_many_failures_are_dead_letters() {
     lease(&mut group, 0..2, A);
     settle(&mut group, &[reject(id(0, 30))]);
     assert_eq!(next(&mut group, 2, 0), Some(0));
-    assert_eq!(offer(&mut group, 0, None, A, 31), Outcome::Leased { attempt: 2 });
+    assert_eq!(offer(&mut group, 0, None, A, 31), again(2));
     let mut settled = group.settle(&[reject(id(0, 31))], Duration::ZERO, 0);
     let dead = settled.dead_letters.pop().unwrap();
     assert_eq!((dead.lease, dead.death, dead.attempts), (id(0, 31), Death::DeliveryLimit, 2));
@@ -205,7 +204,7 @@ fn rejected_for_good() {
 #[test]
 fn a_record_past_its_time_is_not_delivered() {
     let old = Offer { partition: P, offset: 0, key: None, expires_at_ms: Some(10) };
-    let grant = Grant { consumer: A, token: 1, deadline: seconds(30) };
+    let grant = Grant { consumer: A, token: 1, deadline: seconds(30), acknowledge: false };
     let mut with = group(GroupConfig { dead_letter: dead_letter_topic(), ..GroupConfig::default() });
     let Outcome::Dead(dead) = with.lease(&old, &grant, 10) else { panic!("it should be dead") };
     assert_eq!((dead.death, dead.attempts), (Death::Expired, 0));
@@ -215,10 +214,7 @@ fn a_record_past_its_time_is_not_delivered() {
 
     let mut without = group(GroupConfig { max_in_flight: 1, ..GroupConfig::default() });
     assert_eq!(without.lease(&old, &grant, 10), Outcome::Skip);
-    assert_eq!(
-        without.lease(&Offer { offset: 1, expires_at_ms: Some(11), ..old }, &grant, 10),
-        Outcome::Leased { attempt: 1 }
-    );
+    assert_eq!(without.lease(&Offer { offset: 1, expires_at_ms: Some(11), ..old }, &grant, 10), FIRST);
     let record = without.take_skipped().unwrap();
     without.apply(&record);
     assert_eq!((without.lowest_unacknowledged(P), without.take_skipped()), (1, None));
@@ -238,7 +234,7 @@ fn no_more_than_max_in_flight() {
 fn reading_stops_when_too_much_waits() {
     let mut group = group(GroupConfig { mode: Mode::OrderedByKey, ..GroupConfig::default() });
     for offset in 0..=10_000 {
-        let expected = if offset == 0 { Outcome::Leased { attempt: 1 } } else { Outcome::Skip };
+        let expected = if offset == 0 { FIRST } else { Outcome::Skip };
         assert_eq!(offer(&mut group, offset, Some(1), A, 30), expected);
     }
     assert_eq!(offer(&mut group, 10_001, Some(1), A, 30), Outcome::Full);
@@ -274,14 +270,14 @@ fn keys_keep_their_order() {
 fn keys_keep_their_order_over_a_restart() {
     let retry = Retry { min: seconds(2), ..Retry::default() };
     let mut group = group(GroupConfig { mode: Mode::OrderedByKey, retry, ..GroupConfig::default() });
-    assert_eq!(offer(&mut group, 0, Some(1), A, 30), Outcome::Leased { attempt: 1 });
+    assert_eq!(offer(&mut group, 0, Some(1), A, 30), FIRST);
     settle(&mut group, &[reject(id(0, 30))]);
     let mut group = Group::restore(group.snapshot());
     assert_eq!(offer(&mut group, 0, Some(1), A, 30), Outcome::Skip);
     assert_eq!(offer(&mut group, 1, Some(1), A, 30), Outcome::Skip);
-    assert_eq!(offer(&mut group, 2, Some(2), A, 30), Outcome::Leased { attempt: 1 });
+    assert_eq!(offer(&mut group, 2, Some(2), A, 30), FIRST);
     assert_eq!(next(&mut group, 2, 2_000), Some(0));
-    assert_eq!(offer(&mut group, 0, Some(1), A, 30), Outcome::Leased { attempt: 2 });
+    assert_eq!(offer(&mut group, 0, Some(1), A, 30), again(2));
 }
 
 #[test]
@@ -291,7 +287,7 @@ fn a_record_let_go_by_the_one_before_it_still_waits_for_its_time() {
     lease(&mut group, 0..2, A);
     settle(&mut group, &[reject(id(1, 30))]);
     group.set_config(GroupConfig { mode: Mode::OrderedByKey, ..group.config().clone() });
-    assert_eq!(offer(&mut group, 0, Some(1), A, 30), Outcome::Leased { attempt: 1 });
+    assert_eq!(offer(&mut group, 0, Some(1), A, 30), again(1));
     assert_eq!(offer(&mut group, 1, Some(1), A, 30), Outcome::Skip);
     assert_eq!((group.next_retry(), group.info().delayed), (None, 0));
     acknowledge(&mut group, [0]);
@@ -331,10 +327,10 @@ fn the_log_start_takes_everything_below_with_it() {
     }
     settle(&mut group, &[reject(id(1, 30))]);
     let trimmed = [Bounds { partition: P, log_start: 2, high_watermark: 5 }];
-    assert_eq!(group.next(&trimmed, 0).unwrap(), Some(Next::Read { partition: P, offset: 2 }));
+    assert_eq!(group.next(&trimmed, false, 0).unwrap(), Some(Next::Read { partition: P, offset: 2 }));
     assert_eq!((group.in_flight(), group.info().delayed, group.lowest_unacknowledged(P)), (0, 0, 2));
     assert_eq!(settle(&mut group, &[Settlement::Acknowledge(id(0, 30))]), [Err(Error::LeaseGone)]);
-    assert_eq!(offer(&mut group, 2, Some(1), A, 30), Outcome::Leased { attempt: 1 });
+    assert_eq!(offer(&mut group, 2, Some(1), A, 30), FIRST);
 }
 
 #[test]
@@ -363,7 +359,7 @@ fn assigned_and_shared_exclude_each_other() {
     group.release_consumer(A);
     group.set_assigned(true).unwrap();
     assert_eq!(group.committed()[0].offset, 2);
-    assert!(group.next(&bounds(9), 0).is_err());
+    assert!(group.next(&bounds(9), false, 0).is_err());
     assert!(group.seek(&[(P, 0)]).is_err());
     group.set_assigned(false).unwrap();
     assert_eq!(next(&mut group, 9, 0), Some(2));
@@ -424,4 +420,53 @@ fn a_retry_setting_never_panics() {
         assert!([1, 2, 3, u32::MAX].map(|attempts| retry.delay(attempts)).iter().all(|delay| *delay <= hour));
     }
     assert_eq!(Retry::default().delay(u32::MAX), Duration::ZERO);
+}
+
+fn hand_over(group: &mut Group, offer: &Offer) -> Outcome {
+    let grant = Grant { consumer: A, token: 0, deadline: seconds(30), acknowledge: true };
+    group.lease(offer, &grant, 10)
+}
+
+#[test]
+fn what_is_acknowledged_as_it_is_handed_out_is_one_record_and_no_lease() {
+    let mut group = group(GroupConfig { max_in_flight: 1, ..GroupConfig::default() });
+    lease(&mut group, 0..1, B);
+    let plain = Offer { partition: P, offset: 1, key: None, expires_at_ms: None };
+    for offset in 1..4 {
+        assert_eq!(hand_over(&mut group, &Offer { offset, ..plain }), FIRST);
+    }
+    assert_eq!(hand_over(&mut group, &Offer { offset: 4, expires_at_ms: Some(10), ..plain }), Outcome::Skip);
+    settle(&mut group, &[Settlement::Release(id(0, 30))]);
+    assert_eq!(hand_over(&mut group, &Offer { offset: 0, ..plain }), again(1));
+    assert_eq!(group.in_flight(), 0);
+    let record = group.take_skipped().unwrap();
+    let run = |from, to| Acknowledged { partition: P, from, to };
+    assert_eq!(record, GroupRecord::Acknowledged(vec![run(1, 5), run(0, 1)]));
+    group.apply(&record);
+    assert_eq!((group.lowest_unacknowledged(P), next(&mut group, 5, 0)), (5, None));
+}
+
+#[test]
+fn a_key_waits_for_a_lease_and_not_for_what_is_done_at_once() {
+    let mut group = group(GroupConfig { mode: Mode::OrderedByKey, ..GroupConfig::default() });
+    assert_eq!(offer(&mut group, 0, Some(1), B, 30), FIRST);
+    let keyed = |offset, key| Offer { partition: P, offset, key: Some(key), expires_at_ms: None };
+    assert_eq!(hand_over(&mut group, &keyed(1, 1)), Outcome::Skip);
+    assert_eq!(hand_over(&mut group, &keyed(2, 2)), FIRST);
+    assert_eq!(hand_over(&mut group, &keyed(3, 2)), FIRST);
+    let record = group.take_skipped().unwrap();
+    group.apply(&record);
+    acknowledge(&mut group, [0]);
+    assert_eq!((group.waiting(), next(&mut group, 4, 0)), (0, Some(1)));
+    assert_eq!(hand_over(&mut group, &keyed(1, 1)), FIRST);
+}
+
+#[test]
+fn what_must_be_copied_is_still_limited() {
+    let config = GroupConfig { max_in_flight: 1, dead_letter: dead_letter_topic(), ..GroupConfig::default() };
+    let mut group = group(config);
+    let old = Offer { partition: P, offset: 0, key: None, expires_at_ms: Some(10) };
+    assert!(matches!(hand_over(&mut group, &old), Outcome::Dead(_)));
+    assert_eq!(hand_over(&mut group, &Offer { offset: 1, ..old }), Outcome::Full);
+    assert_eq!(hand_over(&mut group, &Offer { offset: 1, expires_at_ms: None, ..old }), FIRST);
 }

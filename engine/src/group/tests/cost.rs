@@ -28,19 +28,19 @@ fn rounds(mode: Mode, in_flight: u64, order: impl Fn(Vec<u64>) -> Vec<u64>) -> f
         let start = Instant::now();
         for offset in from..from + in_flight {
             if offset % 100 == 0 {
-                let _ = std::hint::black_box(group.next(&bounds(u64::MAX), 0));
+                let _ = std::hint::black_box(group.next(&bounds(u64::MAX), false, 0));
             }
             let key = Some(offset % 1_000);
             let offer = Offer { partition: P, offset, key, expires_at_ms: None };
             if let Outcome::Leased { .. } =
-                group.lease(&offer, &Grant { consumer: A, token: 1, deadline: seconds(30) }, 0)
+                group.lease(&offer, &Grant { consumer: A, token: 1, deadline: seconds(30), acknowledge: false }, 0)
             {
                 leased.push(offset);
             }
         }
-        while let Some(Next::Read { offset, .. }) = group.next(&bounds(0), 0).unwrap_or(None) {
+        while let Some(Next::Read { offset, .. }) = group.next(&bounds(0), false, 0).unwrap_or(None) {
             let offer = Offer { partition: P, offset, key: None, expires_at_ms: None };
-            group.lease(&offer, &Grant { consumer: A, token: 1, deadline: seconds(30) }, 0);
+            group.lease(&offer, &Grant { consumer: A, token: 1, deadline: seconds(30), acknowledge: false }, 0);
             leased.push(offset);
         }
         taken += start.elapsed();
@@ -56,9 +56,9 @@ fn rounds(mode: Mode, in_flight: u64, order: impl Fn(Vec<u64>) -> Vec<u64>) -> f
                 let settled = group.settle(call, Duration::ZERO, 0);
                 settled.records.iter().for_each(|record| group.apply(record));
             }
-            while let Some(Next::Read { offset, .. }) = group.next(&bounds(0), 0).unwrap_or(None) {
+            while let Some(Next::Read { offset, .. }) = group.next(&bounds(0), false, 0).unwrap_or(None) {
                 let offer = Offer { partition: P, offset, key: None, expires_at_ms: None };
-                group.lease(&offer, &Grant { consumer: A, token: 1, deadline: seconds(30) }, 0);
+                group.lease(&offer, &Grant { consumer: A, token: 1, deadline: seconds(30), acknowledge: false }, 0);
                 leased.push(offset);
             }
             taken += start.elapsed();

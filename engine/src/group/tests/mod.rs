@@ -34,8 +34,16 @@ fn seconds(seconds: u64) -> Duration {
 /// Offers a record as the walk of a batch does. The token is the offset plus 100 for each second of the deadline.
 fn offer(group: &mut Group, offset: u64, key: Option<u64>, consumer: ConsumerId, deadline: u64) -> Outcome {
     let offer = Offer { partition: P, offset, key, expires_at_ms: None };
-    let grant = Grant { consumer, token: offset + 100 * deadline, deadline: seconds(deadline) };
+    let grant = Grant { consumer, token: offset + 100 * deadline, deadline: seconds(deadline), acknowledge: false };
     group.lease(&offer, &grant, 0)
+}
+
+/// Handed out for the first time.
+const FIRST: Outcome = Outcome::Leased { attempt: 1, redelivered: false };
+
+/// Handed out again.
+fn again(attempt: u32) -> Outcome {
+    Outcome::Leased { attempt, redelivered: true }
 }
 
 fn id(offset: u64, deadline: u64) -> LeaseId {
@@ -72,7 +80,7 @@ fn bounds(high_watermark: u64) -> [Bounds; 1] {
 }
 
 fn next(group: &mut Group, high_watermark: u64, now_ms: i64) -> Option<u64> {
-    match group.next(&bounds(high_watermark), now_ms).unwrap()? {
+    match group.next(&bounds(high_watermark), false, now_ms).unwrap()? {
         Next::Read { offset, .. } => Some(offset),
         Next::Start(_) => panic!("it has been started"),
     }

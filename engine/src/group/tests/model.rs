@@ -22,6 +22,7 @@ enum Op {
         consumer: u64,
         most: usize,
         deadline: u64,
+        acknowledge: bool,
     },
     /// Ask where to go on, and go there only later.
     Ask,
@@ -96,6 +97,9 @@ struct Stored {
     exists: bool,
     owed: Owed,
     attempts: u32,
+    handed_out: bool,
+    /// It was there when the group last lost its memory.
+    doubtful: bool,
 }
 
 #[derive(Debug, Default)]
@@ -166,21 +170,26 @@ impl World {
 
     // ---- delivery -----------------------------------------------------------------------------------------------
 
-    fn lease(&mut self, consumer: ConsumerId, most: usize, deadline: u64) {
+    fn lease(&mut self, consumer: ConsumerId, most: usize, deadline: u64, acknowledge: bool) {
         let mut given = 0;
         let mut turns = 0;
         while given < most {
-            let Some(next) = self.group.next(&self.bounds(), self.now_ms()).unwrap() else {
+            let Some(next) = self.group.next(&self.bounds(), acknowledge, self.now_ms()).unwrap() else {
                 return self.check_nothing_is_due();
             };
-            given += self.walk(next, consumer, most - given, deadline);
+            given += self.walk(next, consumer, most - given, deadline, acknowledge);
             turns += 1;
+            // Records that have to be copied stop even those who keep nothing.
+            let full = self.group.in_flight() >= self.group.config().max_in_flight as usize;
+            if acknowledge && full && turns >= PARTITIONS.len() {
+                return;
+            }
             assert!(turns < 1_000, "the group sends its consumer round in circles");
         }
     }
 
     /// Walks the batches from a place on, as a shard does. One batch in a walk.
-    fn walk(&mut self, next: Next, consumer: ConsumerId, most: usize, deadline: u64) -> usize {
+    fn walk(&mut self, next: Next, consumer: ConsumerId, most: usize, deadline: u64, acknowledge: bool) -> usize {
         let Next::Read { partition, offset } = next else { panic!("every partition is started") };
         let log = &self.logs[&partition];
         let mut walked = offset;
@@ -199,7 +208,7 @@ impl World {
             if given == most {
                 return self.finish_walk(given);
             }
-            match self.offer(&offer, consumer, deadline) {
+            match self.offer(&offer, consumer, deadline, acknowledge) {
                 Outcome::Leased { .. } => given += 1,
                 Outcome::Skip | Outcome::Dead(_) => {}
                 Outcome::Full | Outcome::Moved => return self.finish_walk(given),
@@ -221,7 +230,8 @@ impl World {
                 for offset in run.from.max(log.start)..run.to {
                     let stored = &mut log.records[offset as usize];
                     let expired = stored.expires_at_ms.is_some_and(|at| at <= now_ms);
-                    assert!(!stored.exists || expired, "{offset} was skipped");
+                    let done = stored.owed == Owed::Nothing;
+                    assert!(!stored.exists || expired || done, "{offset} was skipped");
                     assert!(!matches!(stored.owed, Owed::Leased { .. } | Owed::Dying { .. }), "{offset} is held");
                     stored.owed = Owed::Nothing;
                 }
@@ -231,9 +241,9 @@ impl World {
         given
     }
 
-    fn offer(&mut self, offer: &Offer, consumer: ConsumerId, deadline: u64) -> Outcome {
+    fn offer(&mut self, offer: &Offer, consumer: ConsumerId, deadline: u64, acknowledge: bool) -> Outcome {
         self.token += 1;
-        let grant = Grant { consumer, token: self.token, deadline: self.now + seconds(deadline) };
+        let grant = Grant { consumer, token: self.token, deadline: self.now + seconds(deadline), acknowledge };
         let now_ms = self.now_ms();
         let ordered = self.group.config().mode == Mode::OrderedByKey;
         let outcome = self.group.lease(offer, &grant, now_ms);
@@ -244,13 +254,21 @@ impl World {
         let stored = self.stored(&id);
         let expired = stored.expires_at_ms.is_some_and(|at| at <= now_ms);
         match &outcome {
-            Outcome::Leased { attempt } => {
+            Outcome::Leased { attempt, redelivered } => {
                 assert!(matches!(stored.owed, Owed::Delivery { due_ms } if due_ms <= now_ms), "{id:?} is {stored:?}");
                 assert_eq!(*attempt, stored.attempts + 1);
+                assert!(*redelivered || !stored.handed_out, "{id:?} was handed out before");
+                assert!(!*redelivered || stored.handed_out || stored.doubtful, "{id:?} was never handed out");
+                stored.handed_out = true;
                 assert!(!expired, "its time to live is over");
                 assert!(!(ordered && offer.key.is_some() && busy), "{id:?} is out of order");
-                stored.owed = Owed::Leased { token: grant.token, consumer, deadline: grant.deadline };
-                self.leases.push(id);
+                stored.owed = match acknowledge {
+                    true => Owed::Nothing,
+                    false => Owed::Leased { token: grant.token, consumer, deadline: grant.deadline },
+                };
+                if !acknowledge {
+                    self.leases.push(id);
+                }
             }
             Outcome::Dead(dead) => {
                 assert!(matches!(stored.owed, Owed::Delivery { .. }) && expired);
@@ -391,6 +409,8 @@ impl World {
         for (offset, stored) in (0..).zip(&mut self.log(partition).records) {
             stored.owed = if offset < to { Owed::Nothing } else { Owed::Delivery { due_ms: 0 } };
             stored.attempts = 0;
+            stored.handed_out = false;
+            stored.doubtful = false;
         }
         assert_eq!(self.group.lowest_unacknowledged(partition), to);
     }
@@ -410,6 +430,9 @@ impl World {
         }
         assert_eq!(replayed.snapshot(), self.group.snapshot());
         self.group = if from_snapshot { Group::restore(self.group.snapshot()) } else { replayed };
+        for bounds in self.bounds() {
+            self.group.doubt_deliveries(bounds.partition, bounds.high_watermark);
+        }
         self.forget_leases();
         self.dying.clear();
     }
@@ -417,6 +440,7 @@ impl World {
     fn forget_leases(&mut self) {
         for log in self.logs.values_mut() {
             for (_, stored) in log.kept() {
+                stored.doubtful = true;
                 if matches!(stored.owed, Owed::Leased { .. } | Owed::Dying { .. }) {
                     // A record that failed before it was leased again is past its due time.
                     stored.owed = Owed::Delivery { due_ms: 0 };
@@ -451,14 +475,17 @@ impl World {
                 let key = (*key > 0).then_some(u64::from(*key));
                 let expires_at_ms = (!lives).then_some(self.now_ms() + 4_000);
                 let owed = Owed::Delivery { due_ms: 0 };
-                let stored = Stored { key, expires_at_ms, exists: true, owed, attempts: 0 };
+                let stored =
+                    Stored { key, expires_at_ms, exists: true, owed, attempts: 0, handed_out: false, doubtful: false };
                 self.log(PARTITIONS[*partition]).records.push(stored);
             }
-            Op::Lease { consumer, most, deadline } => self.lease(ConsumerId(*consumer), *most, *deadline),
-            Op::Ask => self.asked = self.group.next(&self.bounds(), self.now_ms()).unwrap(),
+            Op::Lease { consumer, most, deadline, acknowledge } => {
+                self.lease(ConsumerId(*consumer), *most, *deadline, *acknowledge)
+            }
+            Op::Ask => self.asked = self.group.next(&self.bounds(), false, self.now_ms()).unwrap(),
             Op::WalkLate { consumer } => {
                 if let Some(next) = self.asked.take() {
-                    self.walk(next, ConsumerId(*consumer), 3, 5);
+                    self.walk(next, ConsumerId(*consumer), 3, 5, false);
                 }
             }
             Op::Settle { picks } => self.settle(picks),
@@ -506,7 +533,7 @@ impl World {
         for _ in 0..300 {
             self.now += seconds(40);
             self.expire();
-            self.lease(A, 1_000, 30);
+            self.lease(A, 1_000, 30, false);
             self.copy(false);
             let live = self.leases.split_off(0);
             let acks: Vec<_> = live.into_iter().map(Settlement::Acknowledge).collect();
@@ -563,7 +590,9 @@ fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         12 => (partition(), 0..4u8, prop::bool::weighted(0.85))
             .prop_map(|(partition, key, lives)| Op::Publish { partition, key, lives }),
-        8 => (consumer(), 1..6usize, 1..9u64).prop_map(|(consumer, most, deadline)| Op::Lease { consumer, most, deadline }),
+        8 => (consumer(), 1..6usize, 1..9u64, prop::bool::weighted(0.2)).prop_map(|(consumer, most, deadline, acknowledge)| {
+            Op::Lease { consumer, most, deadline, acknowledge }
+        }),
         2 => Just(Op::Ask),
         2 => consumer().prop_map(|consumer| Op::WalkLate { consumer }),
         8 => picks.prop_map(|picks| Op::Settle { picks }),

@@ -42,6 +42,10 @@ pub(super) struct Shared {
     records: BTreeMap<(PartitionId, u64), Handling>,
     /// Where the group was moved to, the last acknowledged move first: it need not be given what is below.
     moved_to: BTreeMap<PartitionId, Vec<u64>>,
+    /// Partitions it was moved on since the last start: what it was given before that counts no more.
+    begun_anew: BTreeSet<PartitionId>,
+    /// The lowest offset it was ever moved to: from there on records may be given up and copied once more.
+    lowest_move: BTreeMap<PartitionId, u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -49,11 +53,17 @@ struct Handling {
     value: Value,
     held: Option<Held>,
     settled: Sure,
+    /// It was settled before a move of the group that may yet be lost.
+    settled_before: bool,
     /// Acknowledged by this process: however durable, it does not deliver it again.
     done: bool,
     /// It was rejected, or left to expire, so often that it may be dead-lettered.
     given_up: bool,
+    /// The same before the group was moved: the copy is there whatever comes of it now.
+    given_up_before: bool,
     deliveries: u32,
+    /// Some consumer had it since the group was last moved.
+    handed_out: bool,
     /// Monotonic time before which a retry may not come.
     not_before: Duration,
 }
@@ -84,6 +94,9 @@ pub struct Delivered {
     pub value: Value,
     pub token: u64,
     pub attempt: u32,
+    pub redelivered: bool,
+    /// There is no lease: it was acknowledged as it was handed out.
+    pub acknowledged: bool,
 }
 
 impl Assigned {
@@ -102,7 +115,11 @@ impl Shared {
     }
 
     pub fn crash(&mut self) {
+        self.begun_anew.clear();
         for handling in self.records.values_mut() {
+            if std::mem::take(&mut handling.settled_before) && handling.settled == Sure::No {
+                handling.settled = Sure::Maybe;
+            }
             handling.held = None;
             handling.done = false;
             handling.not_before = Duration::ZERO;
@@ -210,24 +227,31 @@ impl Checker {
     ) -> Verdict {
         let key = self.values.get(&got.value).and_then(|value| value.key);
         let Some(group) = self.shared.get(name) else { return Err(format!("group {name} is unknown")) };
-        let Delivered { partition, offset, value, token, attempt } = got;
+        let Delivered { partition, offset, value, token, attempt, redelivered, acknowledged } = got;
         let what = format!("group {name}, partition {partition}, offset {offset} (value {value})");
         require!(group.rules.partitions.contains(&partition), "{what}: not a topic of the group");
         if group.rules.ordered_by_key && key.is_some() {
             let earlier = self.outstanding(group, partition, offset, key);
             require!(earlier.is_none(), "{what}: its key is still outstanding at offset {earlier:?}");
         }
-        if let Some(dead) = group.rules.dead_letters.and_then(|dead| self.partitions.get(&dead)) {
+        let moved_back = group.lowest_move.get(&partition).is_some_and(|lowest| *lowest <= offset);
+        if let Some(dead) = group.rules.dead_letters.and_then(|dead| self.partitions.get(&dead)).filter(|_| !moved_back)
+        {
             require!(!dead.offset_of.contains_key(&value), "{what}: delivered after it was dead-lettered");
         }
+        let recovered = self.recovered_ends.get(&partition).is_some_and(|end| offset < *end);
+        let doubtful = recovered && !group.begun_anew.contains(&partition);
         let Some(group) = self.shared.get_mut(name) else { return Ok(()) };
         let handling = group.records.entry((partition, offset)).or_insert(Handling {
             value,
             held: None,
             settled: Sure::No,
+            settled_before: false,
             done: false,
             given_up: false,
+            given_up_before: false,
             deliveries: 0,
+            handed_out: false,
             not_before: Duration::ZERO,
         });
         let settled = handling.done || handling.settled == Sure::Yes;
@@ -238,7 +262,15 @@ impl Checker {
         }
         require!(handling.not_before <= now, "{what}: delivered {:?} too early", handling.not_before - now);
         require!(attempt >= 1 && attempt <= handling.deliveries + 1, "{what}: attempt {attempt} of {handling:?}");
+        require!(redelivered || !handling.handed_out, "{what}: it does not say that it was handed out before");
+        require!(!redelivered || handling.handed_out || doubtful, "{what}: it was never handed out before");
         handling.deliveries += 1;
+        handling.handed_out = true;
+        if acknowledged {
+            // Nobody is told when that is durable.
+            (handling.settled, handling.done, handling.held) = (Sure::Maybe, true, None);
+            return Ok(());
+        }
         handling.settled = Sure::No;
         handling.held = Some(Held { consumer, token, until });
         handling.given_up = group.rules.max_deliveries.is_some_and(|most| attempt >= most);
@@ -289,6 +321,14 @@ impl Checker {
         Ok(())
     }
 
+    /// The date was set. Retries are due by date, so that they are over a restart: they may come so much sooner.
+    pub fn date_moved(&mut self, by_ms: i64) {
+        let sooner = Duration::from_millis(u64::try_from(by_ms).unwrap_or(0));
+        for handling in self.shared.values_mut().flat_map(|group| group.records.values_mut()) {
+            handling.not_before = handling.not_before.saturating_sub(sooner);
+        }
+    }
+
     /// A lease lasts longer now.
     pub fn extended(&mut self, group: &GroupName, partition: PartitionId, offset: u64, until: Duration) {
         let handling = self.shared.get_mut(group).and_then(|group| group.records.get_mut(&(partition, offset)));
@@ -327,10 +367,15 @@ impl Checker {
             moved.clear();
         }
         moved.push(offset);
+        group.begun_anew.insert(partition);
+        group.lowest_move.entry(partition).and_modify(|lowest| *lowest = offset.min(*lowest)).or_insert(offset);
         for ((_, at), handling) in group.records.range_mut((partition, 0)..=(partition, u64::MAX)) {
             handling.held = None;
             handling.not_before = Duration::ZERO;
             handling.done = false;
+            handling.handed_out &= sure;
+            handling.given_up_before |= handling.given_up;
+            handling.settled_before = !sure && (handling.settled_before || handling.settled != Sure::No);
             let unsettled = *at >= offset && (sure || handling.settled == Sure::No);
             handling.settled = if unsettled { Sure::No } else { Sure::Maybe };
         }
@@ -364,7 +409,17 @@ impl Checker {
     /// Whether a value in this partition may be a dead letter of some group.
     pub(super) fn is_dead_letter(&self, partition: PartitionId, value: Value) -> bool {
         let mut groups = self.shared.values().filter(|group| group.rules.dead_letters == Some(partition));
-        groups.any(|group| group.records.values().any(|one| one.value == value && one.given_up))
+        groups
+            .any(|group| group.records.values().any(|one| one.value == value && (one.given_up || one.given_up_before)))
+    }
+
+    /// Whether a dead letter may be there once more, because its group was moved back.
+    pub(super) fn may_die_again(&self, partition: PartitionId, value: Value) -> bool {
+        let mut groups = self.shared.values().filter(|group| group.rules.dead_letters == Some(partition));
+        groups.any(|group| {
+            let moved = |of: &PartitionId, at: &u64| group.lowest_move.get(of).is_some_and(|lowest| lowest <= at);
+            group.records.iter().any(|((of, at), one)| one.value == value && moved(of, at))
+        })
     }
 
     /// Some group must read the partition, and every one that does be done with everything below the offset.

@@ -4,11 +4,13 @@
 //! The promises: an acknowledged record is readable at its offset as long as its durability survives what happened; an
 //! offset has one value for ever; a value has one offset; what failed is never seen; offsets are dense; writes made
 //! together appear together; nothing appears where it was not sent, nor before its time; nothing goes away without a
-//! rule of its topic that says so; progress and settlements that were acknowledged stay.
+//! rule of its topic that says so; progress and settlements that were acknowledged stay; what was delivered before says so;
+//! what was put into tables is there up to some moment, not before the last that was acknowledged.
 
 mod group;
 mod partition;
 mod send;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +23,7 @@ use uuid::Uuid;
 pub use group::{Delivered, Settled, SharedRules};
 pub use partition::Bounds;
 pub use send::{Fate, Piece, UnitId};
+pub use table::{Contents, Put};
 
 use crate::value::Value;
 
@@ -67,6 +70,9 @@ pub struct Checker {
     units: Vec<send::Unit>,
     shared: BTreeMap<GroupName, group::Shared>,
     assigned: BTreeMap<GroupName, group::Assigned>,
+    tables: table::Tables,
+    /// Where each partition ended at the last start: what lies below may have been handed out before it.
+    recovered_ends: BTreeMap<PartitionId, u64>,
     /// The latest wall clock so far, ms since the Unix epoch.
     latest_ms: i64,
     poisoned: bool,

@@ -273,8 +273,14 @@ impl Checker {
         if let Some(due) = known.deliver_at_ms {
             require!(due <= self.latest_ms, "value {value} is due at {due} and was seen at {}", self.latest_ms);
         }
+        let again = self.may_die_again(partition, value);
         match self.partitions.get_mut(&partition) {
-            Some(model) => model.bind(partition, offset, value, true),
+            Some(model) => {
+                if again {
+                    model.offset_of.remove(&value);
+                }
+                model.bind(partition, offset, value, true)
+            }
             None => Err(format!("partition {partition} was never made")),
         }
     }

@@ -170,6 +170,7 @@ impl Checker {
 
     /// Every partition was scanned after a recovery: what was unknown is known now, and is whole or absent.
     pub fn recovered(&mut self) -> Verdict {
+        self.recovered_ends = self.partitions.iter().map(|(id, model)| (*id, model.seen.high_watermark)).collect();
         for number in 0..self.units.len() {
             let unit = &self.units[number];
             if matches!(unit.fate, Fate::Failed | Fate::Pending) {

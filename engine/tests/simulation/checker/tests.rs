@@ -319,7 +319,12 @@ fn secs(seconds: u64) -> Duration {
 }
 
 fn got(offset: u64, token: u64, attempt: u32) -> Delivered {
-    Delivered { partition: P, offset, value: offset + 1, token, attempt }
+    let (redelivered, acknowledged) = (attempt > 1, false);
+    Delivered { partition: P, offset, value: offset + 1, token, attempt, redelivered, acknowledged }
+}
+
+fn again(delivered: Delivered) -> Delivered {
+    Delivered { redelivered: true, ..delivered }
 }
 
 #[test]
@@ -348,7 +353,7 @@ fn an_unacknowledged_settlement_may_be_lost() {
     c.delivered(&g, 1, &[got(0, 1, 1)], secs(0), secs(10)).unwrap();
     c.settled(&g, (P, 0, 1), Settled::Acknowledged).unwrap();
     c.crash(End::Power);
-    c.delivered(&g, 1, &[got(0, 2, 1)], secs(0), secs(10)).unwrap();
+    c.delivered(&g, 1, &[again(got(0, 2, 1))], secs(0), secs(10)).unwrap();
 }
 
 #[test]
@@ -401,4 +406,48 @@ fn a_record_the_group_was_never_given() {
     c.delivered(&g, 1, &[got(1, 1, 1)], secs(0), secs(10)).unwrap();
     c.settled(&g, (P, 1, 1), Settled::Acknowledged).unwrap();
     c.drained(&g).unwrap();
+}
+
+#[test]
+fn a_redelivery_that_does_not_say_so_and_one_that_is_none() {
+    let (mut c, g) = shared(None, false);
+    wrong(c.delivered(&g, 1, &[again(got(0, 1, 1))], secs(0), secs(10)), "never handed out before");
+    c.delivered(&g, 1, &[got(0, 1, 1)], secs(0), secs(10)).unwrap();
+    c.consumer_left(&g, 1);
+    wrong(c.delivered(&g, 1, &[got(0, 2, 1)], secs(0), secs(10)), "does not say");
+    c.sought(&g, P, 0, false);
+    c.delivered(&g, 1, &[got(0, 2, 1)], secs(0), secs(10)).unwrap();
+    c.crash(End::Process);
+    c.scanned(P, &[(0, 1), (1, 2), (2, 3)], bounds(0, 3), true).unwrap();
+    c.recovered().unwrap();
+    c.delivered(&g, 1, &[again(got(1, 3, 1))], secs(0), secs(10)).unwrap();
+}
+
+#[test]
+fn what_was_acknowledged_as_it_was_handed_out_comes_again_only_after_a_crash() {
+    let (mut c, g) = shared(None, false);
+    c.delivered(&g, 1, &[Delivered { acknowledged: true, ..got(0, 0, 1) }], secs(0), secs(10)).unwrap();
+    let mut crashed = c.clone();
+    wrong(c.delivered(&g, 1, &[again(got(0, 2, 1))], secs(20), secs(30)), "after it was settled");
+    crashed.crash(End::Process);
+    crashed.delivered(&g, 1, &[again(got(0, 2, 1))], secs(0), secs(10)).unwrap();
+}
+
+#[test]
+fn tables_that_are_no_moment_of_what_was_put() {
+    let at = |key: &str| ("t".to_owned(), key.to_owned());
+    let mut c = Checker::default();
+    assert_eq!(c.put(vec![(at("a"), Some("1".into())), (at("b"), Some("1".into()))], 9), Ok(1));
+    assert_eq!(c.put(vec![(at("a"), None)], 9), Ok(2));
+    assert_eq!(c.put(vec![(at("c"), Some("1".into()))], 9), Ok(3));
+    c.put_acknowledged(2).unwrap();
+    let contents = |keys: &[&str]| keys.iter().map(|key| (at(key), "1".to_owned())).collect::<Contents>();
+    c.tables_are(&contents(&["b", "c"]), false).unwrap();
+    wrong(c.tables_are(&contents(&["b"]), false), "no moment");
+    c.crash(End::Power);
+    wrong(c.tables_are(&contents(&["a", "b"]), true), "no moment");
+    wrong(c.tables_are(&contents(&["c"]), true), "no moment");
+    c.tables_are(&contents(&["b"]), true).unwrap();
+    wrong(c.put_refused(vec![(at("a"), Some("1".into()))], 2), "are allowed");
+    wrong(c.put(vec![(at("a"), Some("1".into()))], 1).map(drop), "are over 1");
 }

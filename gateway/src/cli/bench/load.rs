@@ -52,7 +52,8 @@ impl Measured {
         self.first_error.get_or_insert_with(|| error.into());
     }
 
-    fn add(&mut self, other: Self) {
+    /// Both together.
+    pub fn add(&mut self, other: Self) {
         // Both have the same bounds.
         let _ = self.latencies.add(&other.latencies);
         self.messages += other.messages;

@@ -1,5 +1,7 @@
 //! `tidegate bench`: load from several connections, a progress bar meanwhile, a table at the end.
 
+mod amqp;
+mod amqp_client;
 mod engine;
 mod grpc;
 mod grpc_client;
@@ -22,6 +24,8 @@ use crate::units;
 pub enum Bench {
     /// A Kafka listener (of any Kafka)
     Kafka(kafka::Options),
+    /// An AMQP listener (of any broker): a queue published to and consumed from
+    Amqp(amqp::Options),
     /// The HTTP API: one durable message a request
     Http(http::Options),
     /// The gRPC listener: frames of durable messages, or a group consumed
@@ -61,6 +65,7 @@ pub fn bench(bench: Bench) -> Result<(), Error> {
     runtime.block_on(async {
         match bench {
             Bench::Kafka(options) => kafka::run(options).await,
+            Bench::Amqp(options) => amqp::run(options).await,
             Bench::Http(options) => http::run(options).await,
             Bench::Grpc(options) => grpc::run(options).await,
             Bench::Engine(options) => engine::run(options).await,

@@ -53,7 +53,7 @@ impl Gateway {
         let settings = EngineConfig { segment_bytes: 4 << 20, ..EngineConfig::default() };
         let (engine, _) = Engine::open(settings, environment).unwrap();
         let settings = Settings { partitions: 1, auto_create_topics: true, ..Settings::default() };
-        let broker = Broker::new(engine.clone(), settings);
+        let broker = Broker::open(engine.clone(), settings).unwrap();
         let drain = Drain::default();
         let grpc = Grpc::new(broker, Arc::new(config), [7; 32], drain.clone());
         drain.spawn(look_after(grpc.clone()));

@@ -79,14 +79,16 @@ pub struct MessageBody<'a> {
 pub struct HeaderBody<'a> {
     /// The name.
     name: String,
-    /// Text, a number or a boolean; null for a header without a value.
+    /// Text, a number or a boolean; an object or an array with the type of what is in it; null for a header without a
+    /// value.
     #[serde(borrow, default, deserialize_with = "present")]
     #[schema(value_type = Value, required = false)]
     value: Option<&'a RawValue>,
     /// The value in base64.
     base64: Option<String>,
-    /// What `value` stands for: boolean, int8 to int64, uint8 to uint64, float, double or timestamp. Text if not given;
-    /// a number is then int64, uint64 or double.
+    /// What `value` stands for: boolean, int8 to int64, uint8 to uint64, float, double, decimal, timestamp, string, bytes;
+    /// `table(…)` for an object and `array(…)` for an array, with the types of what is in it, such as
+    /// `table(int32,array(string))`. Text if not given; a number is then int64, uint64 or double.
     #[serde(rename = "type")]
     #[schema(value_type = Option<String>)]
     of: Option<String>,
@@ -212,29 +214,26 @@ impl HeaderBody<'_> {
         let given = self.of.as_deref().map(header_type).transpose()?;
         let name = Bytes::from(self.name);
         let (value, implied) = match (self.value, self.base64) {
-            (Some(json), None) => header_value(json)?,
+            (Some(json), None) => header_value(json, given.as_ref())?,
             (None, Some(base64)) => (Some(decode("base64", &base64)?), None),
             _ => return Err(Problem::invalid("give one of value and base64")),
         };
-        if let Some(of) = given {
-            let text = value.as_deref().and_then(|value| std::str::from_utf8(value).ok());
-            if !text.is_some_and(|text| of.accepts(text)) {
-                return Err(Problem::invalid(format!("the value is not of type {}", of.name())));
-            }
+        if let Some(of) = &given
+            && !value.as_deref().is_some_and(|value| of.accepts(value))
+        {
+            return Err(Problem::invalid(format!("the value is not of type {}", of.name())));
         }
         Ok((Header { name, value }, given.or(implied)))
     }
 }
 
 fn header_type(name: &str) -> Result<HeaderType> {
-    HeaderType::from_name(name).ok_or_else(|| {
-        let names = HeaderType::ALL.map(HeaderType::name).join(", ");
-        Problem::invalid(format!("type is one of {names}; leave it out for text"))
-    })
+    HeaderType::from_name(name)
+        .ok_or_else(|| Problem::invalid(format!("type is one of {}; leave it out for text", HeaderType::names())))
 }
 
-/// The stored text of a JSON scalar, and the type that goes without saying.
-fn header_value(json: &RawValue) -> Result<(Option<Bytes>, Option<HeaderType>)> {
+/// The stored text of a JSON value, and the type that goes without saying.
+fn header_value(json: &RawValue, given: Option<&HeaderType>) -> Result<(Option<Bytes>, Option<HeaderType>)> {
     let raw = json.get();
     let implied = match raw.as_bytes().first() {
         Some(b'"') => {
@@ -242,14 +241,18 @@ fn header_value(json: &RawValue) -> Result<(Option<Bytes>, Option<HeaderType>)> 
             return Ok((Some(text.into()), None));
         }
         Some(b'n') => return Ok((None, None)),
-        Some(b't' | b'f') => HeaderType::Boolean,
-        Some(b'[' | b'{') | None => return Err(Problem::invalid("a value is text, a number, a boolean or null")),
+        Some(b't' | b'f') => Some(HeaderType::Boolean),
+        Some(b'[' | b'{') if given.is_some() => None,
+        Some(b'[' | b'{') | None => {
+            let hint = "an object or an array needs a type, such as table(int32,string)";
+            return Err(Problem::invalid(format!("a value is text, a number, a boolean or null; {hint}")));
+        }
         Some(_) => {
-            let fitting = [HeaderType::Int64, HeaderType::Uint64].into_iter().find(|of| of.accepts(raw));
-            fitting.unwrap_or(HeaderType::Double)
+            let fitting = [HeaderType::Int64, HeaderType::Uint64].into_iter().find(|of| of.accepts(raw.as_bytes()));
+            fitting.or(Some(HeaderType::Double))
         }
     };
-    Ok((Some(Bytes::copy_from_slice(raw.as_bytes())), Some(implied)))
+    Ok((Some(Bytes::copy_from_slice(raw.as_bytes())), implied))
 }
 
 // ---- out ------------------------------------------------------------------------------------------------------------
@@ -347,7 +350,7 @@ pub struct PropertiesView<'a> {
 pub struct HeaderView<'a> {
     /// The name.
     name: Cow<'a, str>,
-    /// Text, a number or a boolean; null for a header without a value.
+    /// Text, a number, a boolean, an object or an array; null for a header without a value.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Value, required = false)]
     value: Option<HeaderValueView<'a>>,
@@ -356,7 +359,7 @@ pub struct HeaderView<'a> {
     base64: Option<String>,
     /// What the value stands for, if not text.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    of: Option<&'static str>,
+    of: Option<Cow<'static, str>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -537,18 +540,18 @@ impl<'a> HeaderView<'a> {
         let text = header.value.as_deref().map(std::str::from_utf8);
         let (value, base64) = match (text, &header.value) {
             (None, _) => (Some(HeaderValueView::Null), None),
-            (Some(Ok(text)), _) => (Some(header_value_view(text, of)), None),
+            (Some(Ok(text)), _) => (Some(header_value_view(text, of.as_ref())), None),
             (Some(Err(_)), value) => (None, value.as_ref().map(|value| BASE64_STANDARD.encode(value))),
         };
-        Self { name, value, base64, of: of.map(HeaderType::name) }
+        Self { name, value, base64, of: of.map(|of| of.name()) }
     }
 }
 
-/// Numbers and booleans as JSON has them, as far as it does.
-fn header_value_view(text: &str, of: Option<HeaderType>) -> HeaderValueView<'_> {
+/// Numbers, booleans, tables and arrays as JSON has them, as far as it does.
+fn header_value_view<'a>(text: &'a str, of: Option<&HeaderType>) -> HeaderValueView<'a> {
     let json = match of {
-        None | Some(HeaderType::Timestamp) => None,
-        Some(_) => serde_json::from_str::<&RawValue>(text).ok().filter(|json| json.get() == text),
+        None | Some(HeaderType::Timestamp | HeaderType::String | HeaderType::Bytes) => None,
+        Some(_) => one_line_json(text),
     };
     json.map_or(HeaderValueView::Text(text), HeaderValueView::Json)
 }

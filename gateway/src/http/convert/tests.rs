@@ -11,7 +11,7 @@ use tidegate_engine::batch::{Batch, Header, Record};
 use super::field::fields_of;
 use super::json::MessageView;
 use super::*;
-use crate::broker::read_header_types;
+use crate::broker::{HeaderType, read_header_types, write_header_types};
 
 const NOW: i64 = 1_700_000_000_000;
 
@@ -52,18 +52,53 @@ fn any_record() -> impl Strategy<Value = Record> {
         .prop_map(|(timestamp_ms, key, value, headers)| Record { offset: 0, timestamp_ms, key, value, headers })
 }
 
+/// A value of each type, as other protocols store them.
+const TYPED: [(&str, &[u8]); 14] = [
+    ("boolean", b"true"),
+    ("int32", b"3"),
+    ("uint64", b"18446744073709551615"),
+    ("double", b"NaN"),
+    ("float(7fc00001)", b"NaN"),
+    ("timestamp", b"2026-01-31T12:00:00Z"),
+    ("timestamp", b"18446744073709551615"),
+    ("decimal", b"1.50"),
+    ("string", b"text"),
+    ("string", b"\xff"),
+    ("bytes", b"text"),
+    ("bytes", b"\xff"),
+    ("table(int32,array(string,void,double),base64)", br#"{"a":1,"b":["x\n",null,"inf"],"a":"/w=="}"#),
+    ("array(table(int8))", b"[{\"\":\n1}]"),
+];
+
+/// What AMQP may have written: headers with types, and among them some with names of properties.
+fn typed_record() -> impl Strategy<Value = Record> {
+    let header = (header_name(), option::weighted(0.7, proptest::sample::select(&TYPED[..])));
+    vec(header, 0..6).prop_map(|named| {
+        let mut types = Vec::new();
+        let mut headers = Vec::new();
+        for (index, (name, typed)) in named.into_iter().enumerate() {
+            let value = typed.map_or(&b"untyped"[..], |(_, value)| value);
+            types.extend(typed.map(|(of, _)| (index, HeaderType::from_name(of).expect("it is a type"))));
+            headers.push(Header { name: name.into(), value: Some(Bytes::from_static(value)) });
+        }
+        headers.extend(write_header_types(&types));
+        Record { headers, value: Some("body".into()), ..Record::default() }
+    })
+}
+
 /// Headers of one name keep their order; that of different names has no meaning.
 fn sorted(record: &Record) -> Record {
     let mut record = record.clone();
     if let Some((index, types)) = read_header_types(&record.headers) {
-        // Written as a position each, which sorting would change.
-        let typed = |at| types.iter().find(|(of, _)| *of == at).map_or("", |(_, of)| of.name());
+        // Written as a position each, which sorting would change; and what is a string goes without saying.
+        let of = |at| types.iter().find(|(of, _)| *of == at).map(|(_, of)| of).filter(|of| **of != HeaderType::String);
+        let typed = |at| of(at).map_or("".into(), |of| format!("|{}", of.name()));
         let names: Vec<_> = record.headers.iter().enumerate().map(|(at, header)| (header.clone(), typed(at))).collect();
         record.headers = names
             .into_iter()
             .enumerate()
             .filter(|(at, _)| *at != index)
-            .map(|(_, (header, of))| Header { name: [&header.name[..], b"|", of.as_bytes()].concat().into(), ..header })
+            .map(|(_, (header, of))| Header { name: [&header.name[..], of.as_bytes()].concat().into(), ..header })
             .collect();
     }
     record.headers.sort_by(|a, b| a.name.cmp(&b.name));
@@ -98,6 +133,14 @@ proptest! {
         prop_assert_eq!(draft.partition, Some(3));
         let (again, _) = draft.into_record(NOW);
         prop_assert_eq!(sorted(&stored(&again)), sorted(&record), "{}", json);
+    }
+
+    #[test]
+    fn types_survive_json(record in typed_record()) {
+        let json = republished(&MessageView::new("t", 3, &record, None));
+        let draft = Draft::from_json(&json).map_err(|problem| TestCaseError::fail(format!("{problem:?} of {json}")))?;
+        let (again, _) = draft.into_record(NOW);
+        prop_assert_eq!(sorted(&again).headers, sorted(&record).headers, "{}", json);
     }
 
     #[test]
@@ -224,6 +267,14 @@ fn nonsense_is_refused_in_words() {
         (serde_json::json!({"text": "a", "key": "a", "key_base64": "YQ=="}), "twice"),
         (serde_json::json!({"text": "a", "headers": [{"name": "n"}]}), "one of value and base64"),
         (serde_json::json!({"text": "a", "headers": [{"name": "n", "value": []}]}), "boolean or null"),
+        (
+            serde_json::json!({"text": "a", "headers": [{"name": "n", "value": [1], "type": "array(string,void)"}]}),
+            "array(",
+        ),
+        (
+            serde_json::json!({"text": "a", "headers": [{"name": "n", "value": [1, 2], "type": "array(int8)"}]}),
+            "array(int8)",
+        ),
         (serde_json::json!({"text": "a", "headers": [{"name": "n", "value": 300, "type": "int8"}]}), "int8"),
         (serde_json::json!({"text": "a", "headers": [{"name": "n", "value": "x", "type": "long"}]}), "type is one of"),
         (serde_json::json!({"text": "a", "idempotency_key": ""}), "1 to 255"),

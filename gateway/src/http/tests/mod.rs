@@ -51,7 +51,7 @@ impl Gateway {
         let environment = Environment::local(directory.path()).unwrap();
         let settings = EngineConfig { segment_bytes: 4 << 20, ..EngineConfig::default() };
         let (engine, _) = Engine::open(settings, environment).unwrap();
-        let broker = Broker::new(engine.clone(), Settings { partitions: 1, ..Settings::default() });
+        let broker = Broker::open(engine.clone(), Settings { partitions: 1, ..Settings::default() }).unwrap();
         let drain = Drain::default();
         let http = Http::new(broker, Arc::new(config), [7; 32], drain.clone());
         Self { router: router(http.clone()), http, drain, engine, _directory: directory }

@@ -134,7 +134,8 @@ mod handled {
         let directory = tempfile::tempdir().unwrap();
         let limits = EngineConfig { max_topics: 100, max_partitions: 200, ..EngineConfig::default() };
         let (engine, _) = Engine::open(limits, Environment::local(directory.path()).unwrap()).unwrap();
-        let broker = Broker::new(engine.clone(), Settings { auto_create_topics: true, ..Settings::default() });
+        let broker =
+            Broker::open(engine.clone(), Settings { auto_create_topics: true, ..Settings::default() }).unwrap();
         let config = Config { initial_rebalance_delay: Duration::ZERO, max_group_members: 5, ..Config::default() };
         let listener = Listener::new(broker, Arc::new(config), Arc::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

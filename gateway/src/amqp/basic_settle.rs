@@ -1,0 +1,88 @@
+//! `basic.ack`, `basic.nack`, `basic.reject`, `basic.recover`: deliveries are settled. What one read brought is settled
+//! together, by queue.
+
+use std::sync::Arc;
+
+use tidegate_engine::group::Settlement;
+
+use super::channel::Unacknowledged;
+use super::error::{Exception, Result};
+use super::session::Session;
+use crate::broker::Kind;
+
+/// Settlements gathered and not yet made.
+#[derive(Default)]
+pub(super) struct Settling {
+    by_queue: Vec<(Arc<str>, Vec<Settlement>)>,
+}
+
+impl Settling {
+    fn push(&mut self, queue: &Arc<str>, settlement: Settlement) {
+        match self.by_queue.iter_mut().rfind(|(of, _)| of == queue) {
+            Some((_, settlements)) => settlements.push(settlement),
+            None => self.by_queue.push((Arc::clone(queue), vec![settlement])),
+        }
+    }
+}
+
+impl Session<'_> {
+    pub(super) fn acknowledge(&mut self, id: u16, tag: u64, multiple: bool) -> Result<()> {
+        let settled = self.channel(id)?.settled(tag, multiple)?;
+        self.listener.metrics.acknowledged.add(settled.len());
+        self.settle(settled, Settlement::Acknowledge);
+        Ok(())
+    }
+
+    /// Back into the queue, in its place, or given up: dead-lettered if the queue says where to, dropped otherwise.
+    pub(super) fn reject(&mut self, id: u16, tag: u64, multiple: bool, requeue: bool) -> Result<()> {
+        let settled = self.channel(id)?.settled(tag, multiple)?;
+        if requeue {
+            self.give_back(settled);
+        } else {
+            let give_up = |lease| Settlement::Reject { lease, delay: None, reason: None, dead_letter: true };
+            self.settle(settled, give_up);
+        }
+        Ok(())
+    }
+
+    pub(super) fn recover(&mut self, id: u16, requeue: bool) -> Result<()> {
+        if !requeue {
+            return Err(Exception::not_implemented("basic.recover without requeue"));
+        }
+        let all = self.channel(id)?.settled(0, true)?;
+        self.give_back(all);
+        self.settle_gathered()
+    }
+
+    /// Back into the queue; the attempt does not count.
+    pub(super) fn give_back(&mut self, settled: impl IntoIterator<Item = Unacknowledged>) {
+        self.settle(settled, Settlement::Release);
+    }
+
+    fn settle(
+        &mut self,
+        settled: impl IntoIterator<Item = Unacknowledged>,
+        how: impl Fn(tidegate_engine::group::LeaseId) -> Settlement,
+    ) {
+        for one in settled {
+            self.settling.push(&one.queue, how(one.lease));
+            if let Some(consumer) = one.consumer {
+                self.give_credit(consumer);
+            }
+        }
+    }
+
+    /// Makes the settlements gathered. A queue that has been deleted needs none.
+    pub(super) fn settle_gathered(&mut self) -> Result<()> {
+        for (queue, settlements) in std::mem::take(&mut self.settling.by_queue) {
+            match self.listener.broker.settle(&self.opened.principal, &queue, settlements) {
+                // A lease that is gone was taken back by an operator, or with its queue. Nobody is told when it is durable,
+                // unless by the answer to a later request.
+                Ok((_, _commit)) => self.unsynced = true,
+                Err(error) if error.kind == Kind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}

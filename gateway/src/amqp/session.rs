@@ -1,0 +1,670 @@
+//! One connection after its handshake.
+//!
+//! One task does everything in turns: it handles every whole frame that has come, appends what they published and settles
+//! what they settled (all of one read together), hands out messages to consumers that have credit, and then waits for
+//! whatever comes first: bytes, room to write, a confirmation, a message for a consumer, the clock.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::{Abortable, Aborted, BoxFuture};
+use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
+use tidegate_engine::group::ConsumerId;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use super::Listener;
+use super::basic_consume::Consumer;
+use super::basic_publish::Publishing;
+use super::basic_settle::Settling;
+use super::channel::{Channel, ChannelKey};
+use super::codec::{self, Connection, Frame, FrameReader, Limits, Malformed, Method, Outbox, PROTOCOL_HEADER, Payload};
+use super::confirm::Confirmation;
+use super::error::{Code, Exception, Result};
+use super::handshake::{self, Opened};
+use crate::broker::OwnerId;
+use crate::listener::Drain;
+
+/// Why a connection ends.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error("closed by the client")]
+    ByClient,
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("{exception}")]
+    Refused { exception: Exception, silently: bool },
+    #[error("{exception} ({method})")]
+    Exception { exception: Exception, class_id: u16, method_id: u16, method: &'static str },
+    #[error("the connection was not opened in time (handshake_timeout)")]
+    TooSlow,
+    #[error("missed heartbeats from the client")]
+    MissedHeartbeats,
+    #[error("the gateway is stopping")]
+    Drained,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<Exception> for Ended {
+    fn from(exception: Exception) -> Self {
+        Self::Exception { exception, class_id: 0, method_id: 0, method: "connection" }
+    }
+}
+
+/// How long a client that is told that its connection is closed may take to say that it has heard it.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The bytes of a connection, both ways.
+pub(super) struct Wire<'a> {
+    pub(super) reader: FrameReader,
+    pub(super) outbox: Outbox,
+    input: ReadHalf<'a>,
+    output: WriteHalf<'a>,
+}
+
+impl<'a> Wire<'a> {
+    fn new(stream: &'a mut TcpStream, limits: Limits) -> Self {
+        let (input, output) = stream.split();
+        Self { reader: FrameReader::new(limits), outbox: Outbox::default(), input, output }
+    }
+
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.reader.set_limits(limits);
+    }
+
+    /// Waits for the eight bytes a connection begins with.
+    pub(super) async fn protocol_header(&mut self) -> Result<(), Ended> {
+        while !self.reader.protocol_header()? {
+            self.fill().await?;
+        }
+        Ok(())
+    }
+
+    /// The next frame that says something.
+    pub(super) async fn receive(&mut self) -> Result<Frame, Ended> {
+        loop {
+            match self.reader.next_frame()? {
+                Some(Frame { payload: Payload::Heartbeat, .. }) => {}
+                Some(frame) => return Ok(frame),
+                None => self.fill().await?,
+            }
+        }
+    }
+
+    async fn fill(&mut self) -> Result<(), Ended> {
+        match self.reader.fill(&mut self.input).await? {
+            0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a method of the connection's own channel.
+    pub(super) async fn send(&mut self, method: Connection) -> Result<(), Ended> {
+        self.outbox.method(0, &Method::Connection(method));
+        self.flush().await?;
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        self.outbox.flush(&mut self.output).await.map(drop)
+    }
+}
+
+/// Runs a connection to its end.
+pub(super) async fn run(listener: Arc<Listener>, mut stream: TcpStream, address: SocketAddr, drain: Drain) {
+    let metrics = &listener.metrics;
+    metrics.connections.add(1);
+    metrics.connections_accepted.add(1);
+    let _ = stream.set_nodelay(true);
+    let mut wire = Wire::new(&mut stream, Limits::default());
+    let ended = match open(&listener, &mut wire, &drain).await {
+        Ok(opened) => {
+            let mut session = Session::new(&listener, wire, opened);
+            let ended = session.serve(&drain).await;
+            session.end().await;
+            wire = session.wire;
+            ended
+        }
+        Err(ended) => ended,
+    };
+    match &ended {
+        Ended::ByClient => {}
+        Ended::Io(error) => tracing::debug!(%address, %error, "connection lost"),
+        Ended::Drained => tracing::debug!(%address, "connection closed for the stop"),
+        reason => {
+            metrics.connections_refused.add(1);
+            tracing::info!(%address, %reason, "connection closed");
+        }
+    }
+    // Whether the client hears it is its own business.
+    let _ = tokio::time::timeout(CLOSE_PATIENCE, say_goodbye(&mut wire, ended)).await;
+    metrics.connections.sub(1);
+}
+
+async fn open(listener: &Listener, wire: &mut Wire<'_>, drain: &Drain) -> Result<Opened, Ended> {
+    tokio::select! {
+        opened = tokio::time::timeout(listener.config.handshake_timeout, handshake::open(listener, wire)) => {
+            opened.unwrap_or(Err(Ended::TooSlow))
+        }
+        () = drain.requested() => Err(Ended::Drained),
+    }
+}
+
+/// Tells the client why, and waits for it to answer.
+async fn say_goodbye(wire: &mut Wire<'_>, ended: Ended) -> Result<(), Ended> {
+    let (code, text, class_id, method_id) = match &ended {
+        Ended::Malformed(Malformed::ProtocolHeader) => {
+            wire.outbox.raw(&PROTOCOL_HEADER);
+            wire.flush().await?;
+            return Ok(());
+        }
+        Ended::Malformed(malformed) => {
+            let (class_id, method_id) = malformed.class_and_method();
+            (malformed.reply_code(), malformed.to_string(), class_id, method_id)
+        }
+        Ended::Exception { exception, class_id, method_id, .. } => {
+            (exception.code.number(), exception.text(), *class_id, *method_id)
+        }
+        Ended::Refused { exception, silently: false } => (exception.code.number(), exception.text(), 0, 0),
+        Ended::Drained => {
+            let exception =
+                Exception::new(Code::ConnectionForced, "broker forced connection closure with reason 'shutdown'");
+            (exception.code.number(), exception.text(), 0, 0)
+        }
+        Ended::ByClient => return wire.send(Connection::CloseOk {}).await,
+        Ended::Refused { silently: true, .. } | Ended::TooSlow | Ended::MissedHeartbeats | Ended::Io(_) => {
+            return Ok(());
+        }
+    };
+    wire.send(Connection::Close { reply_code: code, reply_text: text.into(), class_id, method_id }).await?;
+    if let Ended::Malformed(_) = ended {
+        // What comes next cannot be told apart any more.
+        return Ok(());
+    }
+    loop {
+        match wire.receive().await?.payload {
+            Payload::Method(Method::Connection(Connection::CloseOk {})) => return Ok(()),
+            Payload::Method(Method::Connection(Connection::Close { .. })) => {
+                return wire.send(Connection::CloseOk {}).await;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A consumer that waits for a message of its queue.
+type Wake = Abortable<BoxFuture<'static, ConsumerId>>;
+
+/// An open connection.
+pub(super) struct Session<'a> {
+    pub(super) listener: &'a Listener,
+    pub(super) wire: Wire<'a>,
+    pub(super) opened: Opened,
+    pub(super) owner: OwnerId,
+    // Boxed, because most connections have one of each, and a map's table has room for more.
+    pub(super) channels: HashMap<u16, Box<Channel>>,
+    pub(super) consumers: HashMap<ConsumerId, Box<Consumer>>,
+    /// Consumers that may have credit and messages.
+    pub(super) ready: VecDeque<ConsumerId>,
+    pub(super) wakes: FuturesUnordered<Wake>,
+    /// Who leases what is asked for by `basic.get`.
+    pub(super) getter: ConsumerId,
+    pub(super) publishing: Publishing,
+    pub(super) settling: Settling,
+    pub(super) confirmations: FuturesOrdered<BoxFuture<'static, Confirmation>>,
+    /// Something was published or settled that may not be durable yet.
+    pub(super) unsynced: bool,
+    /// Channels to be closed for what they published.
+    pub(super) failed: Vec<(ChannelKey, Exception)>,
+    /// Queues that end with the connection.
+    pub(super) exclusive_queues: Vec<Arc<str>>,
+    /// Bytes of messages begun and not finished.
+    pub(super) unfinished_bytes: usize,
+    /// The client was told that publishing waits.
+    blocked: bool,
+    channels_opened: u32,
+    last_read: Instant,
+    last_written: Instant,
+}
+
+impl<'a> Session<'a> {
+    fn new(listener: &'a Listener, wire: Wire<'a>, opened: Opened) -> Self {
+        Self {
+            listener,
+            wire,
+            opened,
+            owner: listener.broker.new_owner(),
+            channels: HashMap::new(),
+            consumers: HashMap::new(),
+            ready: VecDeque::new(),
+            wakes: FuturesUnordered::new(),
+            getter: listener.broker.new_consumer(),
+            publishing: Publishing::default(),
+            settling: Settling::default(),
+            confirmations: FuturesOrdered::new(),
+            unsynced: false,
+            failed: Vec::new(),
+            channels_opened: 0,
+            blocked: false,
+            exclusive_queues: Vec::new(),
+            unfinished_bytes: 0,
+            last_read: Instant::now(),
+            last_written: Instant::now(),
+        }
+    }
+
+    async fn serve(&mut self, drain: &Drain) -> Ended {
+        match self.turns(drain).await {
+            Ok(never) => match never {},
+            Err(ended) => ended,
+        }
+    }
+
+    async fn turns(&mut self, drain: &Drain) -> Result<std::convert::Infallible, Ended> {
+        let mut clock = self.clock();
+        let mut drained = std::pin::pin!(drain.requested());
+        loop {
+            while self.may_read()
+                && let Some(frame) = self.wire.reader.next_frame()?
+            {
+                self.last_read = Instant::now();
+                self.frame(frame).await?;
+            }
+            self.settle_gathered()?;
+            self.publish_gathered().await?;
+            self.close_failed()?;
+            self.say_whether_blocked();
+            let more = self.deliver().await?;
+            let may_read = self.may_read();
+            let Wire { reader, outbox, input, output } = &mut self.wire;
+            tokio::select! {
+                biased;
+                written = outbox.flush(output), if !outbox.is_empty() => {
+                    self.listener.metrics.bytes_out.add(written?);
+                    self.last_written = Instant::now();
+                }
+                Some(confirmation) = self.confirmations.next() => self.confirm(&confirmation),
+                Some(woken) = self.wakes.next() => self.wake(woken),
+                read = reader.fill(input), if may_read => match read? {
+                    0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                    read => {
+                        self.listener.metrics.bytes_in.add(read);
+                        self.last_read = Instant::now();
+                    }
+                },
+                now = clock.tick() => self.tick(now)?,
+                () = tokio::time::sleep(FULL_DISK_PAUSE), if self.publishing.is_stuck() => {}
+                () = &mut drained => return Err(Ended::Drained),
+                () = std::future::ready(()), if more => {}
+            }
+        }
+    }
+
+    /// Reading goes on, so that settlements arrive, also while nothing more is delivered because the client does not read;
+    /// but not for ever.
+    fn may_read(&self) -> bool {
+        self.wire.outbox.len() < self.listener.config.max_unsent_bytes
+            && !self.publishing.is_stuck()
+            && self.publishing.unconfirmed() < self.listener.config.max_unconfirmed
+    }
+
+    fn wake(&mut self, woken: Result<ConsumerId, Aborted>) {
+        if let Ok(consumer) = woken {
+            self.make_ready(consumer);
+        }
+    }
+
+    // ---- frames -------------------------------------------------------------------------------------------------
+
+    async fn frame(&mut self, frame: Frame) -> Result<(), Ended> {
+        let Frame { channel, payload } = frame;
+        if channel == 0 {
+            return match payload {
+                Payload::Method(method) => self.connection(method),
+                Payload::Heartbeat => Ok(()),
+                Payload::Header(_) | Payload::Body(_) => {
+                    Err(Exception::new(Code::CommandInvalid, "channel 0 is the connection's own: it takes no content")
+                        .into())
+                }
+            };
+        }
+        match payload {
+            Payload::Method(method) => {
+                let (class_id, method_id, name) = (method.class_id(), method.method_id(), method.name());
+                match self.method(channel, method).await {
+                    Ok(()) => Ok(()),
+                    Err(exception) => self.fail(channel, exception, (class_id, method_id, name)),
+                }
+            }
+            Payload::Header(header) => {
+                let done = self.content_header(channel, header);
+                done.or_else(|exception| self.fail(channel, exception, PUBLISH))
+            }
+            Payload::Body(body) => {
+                let done = self.content_body(channel, body);
+                done.or_else(|exception| self.fail(channel, exception, PUBLISH))
+            }
+            Payload::Heartbeat => Err(Malformed::Heartbeat.into()),
+        }
+    }
+
+    fn connection(&mut self, method: Method) -> Result<(), Ended> {
+        match method {
+            Method::Connection(Connection::Close { .. }) => Err(Ended::ByClient),
+            Method::Connection(method @ Connection::UpdateSecret { .. }) => {
+                Err(exception_of(Exception::not_implemented(method.name()), &Method::Connection(method)))
+            }
+            method => {
+                let message = format!("{} on channel 0 of an open connection", method.name());
+                Err(exception_of(Exception::new(Code::CommandInvalid, message), &method))
+            }
+        }
+    }
+
+    async fn method(&mut self, id: u16, method: Method) -> Result<()> {
+        if let Method::Channel(codec::Channel::Open {}) = method {
+            return self.open_channel(id);
+        }
+        let closing = match self.channels.get(&id) {
+            None => return Err(Exception::new(Code::ChannelError, "expected 'channel.open'")),
+            Some(channel) => {
+                if channel.receiving.is_some() && !channel.closing {
+                    let message = format!("expected content header or body, got {} instead", method.name());
+                    return Err(Exception::new(Code::UnexpectedFrame, message));
+                }
+                channel.closing
+            }
+        };
+        if closing {
+            if let Method::Channel(codec::Channel::Close { .. } | codec::Channel::CloseOk {}) = method {
+                self.channels.remove(&id);
+                if let Method::Channel(codec::Channel::Close { .. }) = method {
+                    self.reply(id, Method::Channel(codec::Channel::CloseOk {}));
+                }
+            }
+            return Ok(());
+        }
+        match method {
+            Method::Channel(method) => self.channel_method(id, method).await,
+            Method::Exchange(method) => self.exchange_method(id, method).await,
+            Method::Queue(method) => self.queue_method(id, method).await,
+            Method::Basic(method) => self.basic_method(id, method).await,
+            Method::Confirm(method) => self.confirm_method(id, method),
+            Method::Tx(method) => Err(Exception::not_implemented(method.name())),
+            Method::Connection(method) => {
+                let message = format!("{} belongs on channel 0", method.name());
+                Err(Exception::new(Code::CommandInvalid, message))
+            }
+        }
+    }
+
+    async fn basic_method(&mut self, id: u16, method: codec::Basic) -> Result<()> {
+        use codec::Basic as B;
+        match method {
+            B::Publish { exchange, routing_key, mandatory, immediate } => {
+                self.begin_publish(id, exchange, routing_key, mandatory, immediate)
+            }
+            B::Ack { delivery_tag, multiple } => self.acknowledge(id, delivery_tag, multiple),
+            B::Nack { delivery_tag, multiple, requeue } => self.reject(id, delivery_tag, multiple, requeue),
+            B::Reject { delivery_tag, requeue } => self.reject(id, delivery_tag, false, requeue),
+            B::Recover { requeue } => {
+                self.recover(id, requeue)?;
+                self.catch_up().await?;
+                self.reply(id, Method::Basic(B::RecoverOk {}));
+                Ok(())
+            }
+            B::RecoverAsync { requeue } => self.recover(id, requeue),
+            B::Qos { prefetch_size, prefetch_count, global } => {
+                self.qos(id, prefetch_size, prefetch_count, global)?;
+                self.catch_up().await?;
+                self.reply(id, Method::Basic(B::QosOk {}));
+                Ok(())
+            }
+            method @ B::Consume { .. } => self.consume(id, method).await,
+            B::Cancel { consumer_tag, no_wait } => self.cancel(id, consumer_tag, no_wait).await,
+            B::Get { queue, no_ack } => self.get(id, &queue, no_ack).await,
+            // A client that was told of a cancellation may say that it has heard it.
+            B::CancelOk { .. } => Ok(()),
+            B::QosOk {}
+            | B::ConsumeOk { .. }
+            | B::Return { .. }
+            | B::Deliver { .. }
+            | B::GetOk { .. }
+            | B::GetEmpty {}
+            | B::RecoverOk {} => Err(from_servers(method.name())),
+        }
+    }
+
+    /// Answers a request.
+    pub(super) fn reply(&mut self, channel: u16, method: Method) {
+        self.wire.outbox.method(channel, &method);
+    }
+
+    /// The channel of a method, which has been found to be open.
+    ///
+    /// # Errors
+    /// 504.
+    pub(super) fn channel(&mut self, id: u16) -> Result<&mut Channel> {
+        self.channels
+            .get_mut(&id)
+            .map(|channel| &mut **channel)
+            .ok_or_else(|| Exception::new(Code::ChannelError, "expected 'channel.open'"))
+    }
+
+    /// Everything that came before is as durable as it will be: what is answered from here on is answered in its light.
+    pub(super) async fn catch_up(&mut self) -> Result<()> {
+        self.settle_gathered()?;
+        self.publish_gathered().await?;
+        while self.publishing.is_stuck() {
+            tokio::time::sleep(FULL_DISK_PAUSE).await;
+            self.publish_gathered().await?;
+        }
+        while let Some(confirmation) = self.confirmations.next().await {
+            self.confirm(&confirmation);
+        }
+        if std::mem::take(&mut self.unsynced) {
+            self.listener.broker.sync().await?;
+        }
+        Ok(())
+    }
+
+    // ---- channels -----------------------------------------------------------------------------------------------
+
+    fn open_channel(&mut self, id: u16) -> Result<()> {
+        if self.channels.contains_key(&id) {
+            return Err(Exception::new(Code::ChannelError, "second 'channel.open' seen"));
+        }
+        if id > self.opened.max_channels || self.channels.len() >= usize::from(self.opened.max_channels) {
+            let message = format!(
+                "number of channels opened has reached the negotiated channel_max ({})",
+                self.opened.max_channels
+            );
+            return Err(Exception::new(Code::NotAllowed, message));
+        }
+        self.channels_opened = self.channels_opened.wrapping_add(1);
+        let key = ChannelKey { id, incarnation: self.channels_opened };
+        self.channels.insert(id, Box::new(Channel { key, ..Channel::default() }));
+        self.listener.metrics.channels.add(1);
+        self.reply(id, Method::Channel(codec::Channel::OpenOk {}));
+        Ok(())
+    }
+
+    async fn channel_method(&mut self, id: u16, method: codec::Channel) -> Result<()> {
+        use codec::Channel as C;
+        match method {
+            C::Close { .. } => {
+                self.catch_up().await?;
+                self.leave_channel(id)?;
+                self.channels.remove(&id);
+                self.reply(id, Method::Channel(C::CloseOk {}));
+                Ok(())
+            }
+            C::Flow { active: true } => {
+                self.reply(id, Method::Channel(C::FlowOk { active: true }));
+                Ok(())
+            }
+            C::Flow { active: false } => Err(Exception::not_implemented("channel.flow with active=false")),
+            C::FlowOk { .. } => Ok(()),
+            C::CloseOk {} => Err(Exception::new(Code::CommandInvalid, "channel.close-ok for a channel that is open")),
+            C::Open {} | C::OpenOk {} => Err(from_servers(method.name())),
+        }
+    }
+
+    /// Closes a channel, or for a hard error the connection.
+    pub(super) fn fail(
+        &mut self,
+        id: u16,
+        exception: Exception,
+        (class_id, method_id, method): (u16, u16, &'static str),
+    ) -> Result<(), Ended> {
+        if exception.code.is_hard() {
+            return Err(Ended::Exception { exception, class_id, method_id, method });
+        }
+        tracing::debug!(channel = id, %exception, method, "channel closed");
+        self.listener.metrics.channels_refused.add(1);
+        // What was published and settled before counts.
+        self.settle_gathered()?;
+        self.leave_channel(id)?;
+        if let Some(channel) = self.channels.get_mut(&id) {
+            **channel = Channel { closing: true, key: channel.key, ..Channel::default() };
+        }
+        let close = codec::Channel::Close {
+            reply_code: exception.code.number(),
+            reply_text: exception.text().into(),
+            class_id,
+            method_id,
+        };
+        self.reply(id, Method::Channel(close));
+        Ok(())
+    }
+
+    /// Closes the channels whose publishes were refused and that asked for no confirms.
+    fn close_failed(&mut self) -> Result<(), Ended> {
+        for (key, exception) in std::mem::take(&mut self.failed) {
+            if self.channels.get(&key.id).is_some_and(|channel| channel.key == key && !channel.closing) {
+                self.fail(key.id, exception, PUBLISH)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells a client that cares when publishing begins to wait for space, and when it goes on.
+    fn say_whether_blocked(&mut self) {
+        let is_stuck = self.publishing.is_stuck();
+        if std::mem::replace(&mut self.blocked, is_stuck) == is_stuck {
+            return;
+        }
+        let method = if is_stuck {
+            self.listener.metrics.blocked.add(1);
+            Connection::Blocked { reason: "low on disk".into() }
+        } else {
+            self.listener.metrics.blocked.sub(1);
+            Connection::Unblocked {}
+        };
+        if self.opened.connection_blocked {
+            self.reply(0, Method::Connection(method));
+        }
+    }
+
+    /// Gives back what the channel holds.
+    fn leave_channel(&mut self, id: u16) -> Result<()> {
+        let Some(channel) = self.channels.get_mut(&id) else { return Ok(()) };
+        self.listener.metrics.channels.sub(1);
+        if let Some(receiving) = channel.receiving.take() {
+            self.unfinished_bytes -= receiving.received();
+        }
+        let unacknowledged = std::mem::take(&mut channel.unacknowledged);
+        for consumer in std::mem::take(&mut channel.consumers) {
+            self.remove_consumer(consumer);
+        }
+        self.give_back(unacknowledged.into_values());
+        self.settle_gathered()
+    }
+
+    /// Gives back everything. What was confirmed or settled before stays so.
+    async fn end(&mut self) {
+        // A message that came whole before the end counts as sent.
+        let published = self.publish_gathered().await;
+        let settled = self.settle_gathered();
+        let ids: Vec<u16> = self.channels.iter().filter(|(_, channel)| !channel.closing).map(|(id, _)| *id).collect();
+        let left: Result<()> = ids.into_iter().try_for_each(|id| self.leave_channel(id));
+        if let Err(exception) = published.and(settled).and(left) {
+            tracing::debug!(%exception, "a connection could not put everything in order at its end");
+        }
+        self.channels.clear();
+        if self.blocked {
+            self.listener.metrics.blocked.sub(1);
+        }
+        for queue in std::mem::take(&mut self.exclusive_queues) {
+            let deleted = self.listener.broker.delete_queue(&self.opened.principal, &queue, self.owner, (false, false));
+            if let Err(error) = deleted.await {
+                tracing::warn!(%error, %queue, "an exclusive queue could not be deleted");
+            }
+        }
+    }
+
+    // ---- time ---------------------------------------------------------------------------------------------------
+
+    /// Ticks often enough for heartbeats and for the consumer timeout.
+    fn clock(&self) -> Interval {
+        const SLOWEST: Duration = Duration::from_secs(60);
+        const FASTEST: Duration = Duration::from_millis(100);
+        let heartbeat = self.opened.heartbeat.map_or(SLOWEST, |time| time / 2);
+        let period = heartbeat.min(self.listener.config.consumer_timeout / 4).clamp(FASTEST, SLOWEST);
+        let mut clock = tokio::time::interval_at(Instant::now() + period, period);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        clock
+    }
+
+    fn tick(&mut self, now: Instant) -> Result<(), Ended> {
+        if let Some(heartbeat) = self.opened.heartbeat {
+            // While publishing waits for space nothing is read, and nothing is missed.
+            if now - self.last_read > 2 * heartbeat && self.may_read() {
+                return Err(Ended::MissedHeartbeats);
+            }
+            if now - self.last_written >= heartbeat / 2 && self.wire.outbox.is_empty() {
+                self.wire.outbox.heartbeat();
+            }
+        }
+        self.check_consumer_timeout(now)
+    }
+
+    fn check_consumer_timeout(&mut self, now: Instant) -> Result<(), Ended> {
+        let timeout = self.listener.config.consumer_timeout;
+        let is_late = |channel: &Channel| {
+            channel.unacknowledged.first_key_value().is_some_and(|(_, oldest)| now - oldest.since > timeout)
+        };
+        let late: Vec<u16> = self.channels.iter().filter(|(_, channel)| is_late(channel)).map(|(id, _)| *id).collect();
+        for id in late {
+            let message =
+                format!("delivery acknowledgement on channel {id} timed out (consumer_timeout is {timeout:?})");
+            self.fail(id, Exception::new(Code::PreconditionFailed, message), (0, 0, "basic.deliver"))?;
+        }
+        Ok(())
+    }
+}
+
+/// While the disk is full, publishing is tried again this often.
+const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
+
+const PUBLISH: (u16, u16, &str) = (60, 40, "basic.publish");
+
+fn exception_of(exception: Exception, method: &Method) -> Ended {
+    Ended::Exception { exception, class_id: method.class_id(), method_id: method.method_id(), method: method.name() }
+}
+
+/// A method that only servers send.
+pub(super) fn from_servers(name: &str) -> Exception {
+    Exception::new(Code::CommandInvalid, format!("{name} is for servers to send"))
+}
+
+/// Wall-clock time, ms since the Unix epoch.
+pub(super) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,180 @@
+//! What client libraries do not show: the order and the grouping of what comes.
+
+use super::*;
+
+/// The next delivery: its tag, whether it was delivered before, and its body.
+async fn delivery(client: &mut Client) -> (u64, bool, Bytes) {
+    let mut deliver = None;
+    loop {
+        match client.frame().await.expect("the server hung up").payload {
+            Payload::Method(Method::Basic(Basic::Deliver { delivery_tag, redelivered, .. })) => {
+                deliver = Some((delivery_tag, redelivered));
+            }
+            Payload::Body(body) => {
+                let (tag, redelivered) = deliver.unwrap();
+                return (tag, redelivered, body);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_one_write_published_is_confirmed_together() {
+    let gateway = Gateway::new().await;
+    let mut client = gateway.client().await;
+    client.declare("q").await;
+    client.send(1, select_confirms()).await;
+    client.method().await;
+    (0..50).for_each(|_| client.publish("", "q", b"x"));
+    client.publish("", "nowhere", b"x");
+    client.flush().await;
+    let mut confirmed = std::collections::BTreeSet::new();
+    let mut frames = 0;
+    while confirmed.len() < 51 {
+        let Method::Basic(Basic::Ack { delivery_tag, multiple }) = client.method().await else { panic!() };
+        confirmed.extend(if multiple { 1..=delivery_tag } else { delivery_tag..=delivery_tag });
+        frames += 1;
+    }
+    assert!(frames < 20, "{frames} frames for 51 publishes");
+    assert_eq!(client.declare("q").await, 50);
+    gateway.close().await;
+}
+
+#[tokio::test]
+async fn what_a_consumer_leaves_behind_comes_again_in_order() {
+    let gateway = Gateway::new().await;
+    let mut client = gateway.client().await;
+    client.declare("q").await;
+    for body in [b"0".as_slice(), b"1", b"2", b"3"] {
+        client.publish("", "q", body);
+    }
+    client.flush().await;
+    let mut lost = gateway.client().await;
+    lost.send(1, Method::Basic(Basic::Qos { prefetch_size: 0, prefetch_count: 3, global: false })).await;
+    lost.send(1, consume("q", "c", false)).await;
+    for expected in ["0", "1", "2"] {
+        assert_eq!(delivery(&mut lost).await.2, expected);
+    }
+    lost.send(1, Method::Basic(Basic::Ack { delivery_tag: 2, multiple: false })).await;
+    lost.send(1, Method::Basic(Basic::Qos { prefetch_size: 0, prefetch_count: 3, global: false })).await;
+    while !matches!(lost.method().await, Method::Basic(Basic::QosOk {})) {}
+    drop(lost);
+    client.send(1, consume("q", "c", false)).await;
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let (_, redelivered, body) = delivery(&mut client).await;
+        seen.push((body, redelivered));
+    }
+    // The last may have been on its way to the consumer that was lost, or not.
+    let redelivered = seen[2].1;
+    assert_eq!(seen, [("0".into(), true), ("2".into(), true), ("3".into(), redelivered)]);
+    gateway.close().await;
+}
+
+#[tokio::test]
+async fn a_fanout_goes_to_every_queue_in_the_order_of_the_publisher() {
+    let gateway = Gateway::new().await;
+    let mut client = gateway.client().await;
+    for queue in ["a", "b"] {
+        client.declare(queue).await;
+        let bind = Queue::Bind {
+            queue: queue.into(),
+            exchange: "amq.fanout".into(),
+            routing_key: "".into(),
+            no_wait: true,
+            arguments: Table::default(),
+        };
+        client.send(1, Method::Queue(bind)).await;
+    }
+    client.publish("amq.fanout", "", b"both");
+    client.publish("", "a", b"a alone");
+    client.publish("amq.fanout", "", b"both again");
+    client.flush().await;
+    assert_eq!(client.declare("a").await, 3);
+    assert_eq!(client.declare("b").await, 2);
+    client.send(1, consume("a", "", true)).await;
+    for expected in ["both", "a alone", "both again"] {
+        assert_eq!(delivery(&mut client).await.2, expected);
+    }
+    gateway.close().await;
+}
+
+#[tokio::test]
+async fn a_confirmation_does_not_reach_the_next_channel_of_the_number() {
+    let gateway = Gateway::new().await;
+    let mut client = gateway.client().await;
+    client.declare("q").await;
+    client.send(1, select_confirms()).await;
+    client.method().await;
+    client.publish("", "q", b"x");
+    client.publish("missing", "q", b"x");
+    client.flush().await;
+    assert_eq!(client.ending().await, Ending::Channel(404));
+    client.send(1, Method::Channel(Channel::CloseOk {})).await;
+    client.open_channel(1).await;
+    assert_eq!(client.declare("q").await, 1, "no acknowledgement comes in between");
+    gateway.close().await;
+}
+
+#[tokio::test]
+async fn the_channel_of_a_publish_that_nobody_can_take_is_closed() {
+    let gateway = Gateway::new().await;
+    let mut client = gateway.client().await;
+    client.declare("q").await;
+    let topic = gateway.engine.topic("default", "q").unwrap();
+    let mut config = topic.config.clone();
+    config.max_message_bytes = 200;
+    gateway.engine.alter_topic(&topic.name, config).unwrap().1.wait().await.unwrap();
+    client.publish("", "q", b"small");
+    client.publish("", "q", &[7; 300]);
+    client.publish("", "q", b"also small");
+    client.flush().await;
+    assert_eq!(client.ending().await, Ending::Channel(311));
+    client.send(1, Method::Channel(Channel::CloseOk {})).await;
+    client.open_channel(1).await;
+    assert_eq!(client.declare("q").await, 2, "its neighbours are not lost with it");
+    gateway.close().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_takes_its_exclusive_queues_along() {
+    let gateway = Gateway::new().await;
+    let mut owner = gateway.client().await;
+    let declared = Queue::Declare {
+        queue: "mine".into(),
+        passive: false,
+        durable: false,
+        exclusive: true,
+        auto_delete: false,
+        no_wait: false,
+        arguments: Table::default(),
+    };
+    owner.send(1, Method::Queue(declared)).await;
+    owner.method().await;
+    let mut other = gateway.client().await;
+    other.send(1, Method::Queue(declare("mine", true))).await;
+    assert_eq!(other.ending().await, Ending::Channel(405));
+    drop(owner);
+    while gateway.engine.topic("default", "mine").is_some() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    gateway.close().await;
+}
+
+#[tokio::test]
+async fn a_consumer_is_told_that_its_queue_is_gone() {
+    let gateway = Gateway::new().await;
+    let mut client = gateway.client().await;
+    client.declare("q").await;
+    client.send(1, consume("q", "c", false)).await;
+    client.method().await;
+    let mut other = gateway.client().await;
+    other
+        .send(1, Method::Queue(Queue::Delete { queue: "q".into(), if_unused: false, if_empty: false, no_wait: false }))
+        .await;
+    other.method().await;
+    let told = client.method().await;
+    assert_eq!(told, Method::Basic(Basic::Cancel { consumer_tag: "c".into(), no_wait: true }));
+    gateway.close().await;
+}
