@@ -149,7 +149,7 @@ From send to receive at 1,000 messages a second, acks=all, linger 0, one Java pr
 
 ## gRPC
 
-`tidegate bench grpc`: PublishStream with 16 frames unanswered; Consume with 10,000 messages of credit, each frame acknowledged and its
+`tidegate bench grpc`: PublishStream with 100 frames unanswered; Consume with 10,000 messages of credit, each frame acknowledged and its
 acknowledgement waited for. The echo is an empty tonic service that sends each frame back as it came.
 
 {grpc(r)}

@@ -21,6 +21,21 @@ const MAX_PRIORITY: u32 = 31;
 /// The longest idempotency key.
 const MAX_IDEMPOTENCY_KEY: usize = 255;
 
+/// Headers that are shown in fields of their own.
+pub(super) const PROPERTIES: [&str; 11] = [
+    property::CONTENT_TYPE,
+    property::CONTENT_ENCODING,
+    property::MESSAGE_ID,
+    property::CORRELATION_ID,
+    property::REPLY_TO,
+    property::TTL_MS,
+    property::DELIVER_AT,
+    property::PRIORITY,
+    property::MESSAGE_TYPE,
+    property::APP_ID,
+    property::USER_ID,
+];
+
 /// A message from the entry it came in.
 ///
 /// # Errors
@@ -94,7 +109,9 @@ fn set_properties(mut draft: Draft, properties: proto::Properties) -> Result<Dra
 
 /// Stores a property as the header it is.
 fn set(draft: &mut Draft, name: &'static str, value: String) -> Result<()> {
-    if draft.headers.iter().any(|header| header.name == name) {
+    // A header of that name that has a type is not the property.
+    let is_typed = |at: usize| draft.types.iter().any(|(of, _)| *of == at);
+    if draft.headers.iter().enumerate().any(|(at, header)| header.name == name && !is_typed(at)) {
         return Err(Refusal::invalid(format!("header '{name}' is given twice: by its own name and by its field")));
     }
     draft.push(name, value);
@@ -148,16 +165,17 @@ pub(super) fn message(record: &Record) -> proto::Message {
 
 fn show_headers(headers: &[Header], message: &mut proto::Message) {
     let (hidden, types) = read_header_types(headers).map_or((None, Vec::new()), |(at, types)| (Some(at), types));
-    let mut types = types.into_iter().peekable();
+    let mut typed = vec![None; headers.len()];
+    types.into_iter().for_each(|(at, of)| typed[at] = Some(of));
+    // A property is shown in its field if the record has it once; what has a type only happens to have its name.
+    let is_property =
+        |of: &'static str| move |(header, typed): &(&Header, &Option<HeaderType>)| header.name == of && typed.is_none();
+    let once = PROPERTIES.map(|of| headers.iter().zip(&typed).filter(is_property(of)).take(2).count() == 1);
     let mut properties = proto::Properties::default();
-    for (index, header) in headers.iter().enumerate() {
-        let of = types.next_if(|(at, _)| *at == index).map(|(_, of)| of);
-        if hidden == Some(index) {
-            continue;
-        }
-        let once = || headers.iter().filter(|other| other.name == header.name).count() == 1;
-        if of.is_some() || !once() || show_property(header, &mut properties).is_none() {
-            message.headers.push(show_header(header, of));
+    for (at, header) in headers.iter().enumerate().filter(|(at, _)| hidden != Some(*at)) {
+        let property = PROPERTIES.iter().position(|of| header.name == of).filter(|of| typed[at].is_none() && once[*of]);
+        if property.is_none() || show_property(header, &mut properties).is_none() {
+            message.headers.push(show_header(header, typed[at].as_ref()));
         }
     }
     message.properties = (properties != proto::Properties::default()).then(|| Box::new(properties));
@@ -200,7 +218,7 @@ fn exact<T: std::str::FromStr + ToString>(text: &str) -> Option<T> {
     text.parse::<T>().ok().filter(|number| number.to_string() == text)
 }
 
-fn show_header(header: &Header, of: Option<HeaderType>) -> proto::Header {
+fn show_header(header: &Header, of: Option<&HeaderType>) -> proto::Header {
     let value = header.value.as_ref().map(|value| match std::str::from_utf8(value) {
         Ok(text) => Value::Text(text.to_owned()),
         Err(_) => Value::Binary(value.clone()),

@@ -108,7 +108,7 @@ def round_trip():
         properties.message_id, properties.correlation_id, properties.reply_to, properties.type = "id", "c", "r", "t"
         properties.app_id, properties.user_id, properties.content_encoding, properties.priority = "app", "user", "gzip", 9
         properties.ttl.CopyFrom(Duration(seconds=3600))
-        sent.timestamp.CopyFrom(Timestamp(seconds=1_700_000_000, nanos=123_000_000))
+        sent.timestamp.CopyFrom(Timestamp(seconds=int(time.time()) - 5, nanos=123_000_000))
         entries.append(publisher.Entry(message=sent))
     # One whose content type is a header by its own name, as Kafka clients write it, comes back as the property.
     kafka_style = entries[0].message

@@ -95,27 +95,24 @@ impl Deliveries<'_> {
             max_messages: messages.min(FRAME_MESSAGES),
             max_bytes: bytes.min(FRAME_BYTES),
             deadline: Some(lease_time(self.grpc, self.attached.settings())),
-            acknowledge: false,
+            acknowledge: self.attached.settings().acknowledge,
         };
         Ok(self.grpc.broker.lease(&self.grpc.principal, self.group(), request).await?)
     }
 
     async fn send(&self, deliveries: &[Delivery]) -> Result<()> {
         let bytes = deliveries.iter().map(|delivery| Record::size(&delivery.record)).sum();
-        let leases = || deliveries.iter().map(|delivery| delivery.lease);
-        let settle = |settlements| self.grpc.broker.settle(&self.grpc.principal, self.group(), settlements);
-        let Some(first) = self.attached.sent(leases(), bytes) else {
+        let leases = deliveries.iter().map(|delivery| delivery.lease);
+        let Some(first) = self.attached.sent(leases.clone(), bytes) else {
             // Leased while the other stream came: not for this one to send.
-            let (_results, _commit) = settle(leases().map(Settlement::Release).collect())?;
+            let released = leases.map(Settlement::Release).collect();
+            let (_results, _commit) = self.grpc.broker.settle(&self.grpc.principal, self.group(), released)?;
             return Err(taken_over());
         };
         let (acknowledge, timed) = {
             let settings = self.attached.settings();
             (settings.acknowledge, settings.ack_deadline.is_some())
         };
-        if acknowledge {
-            let (_results, _commit) = settle(leases().map(Settlement::Acknowledge).collect())?;
-        }
         let numbered = deliveries.iter().enumerate().map(|(nth, delivery)| {
             let id = if acknowledge { 0 } else { first + nth as u64 };
             (delivery, Numbered { id, timed })

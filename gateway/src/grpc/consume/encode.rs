@@ -61,13 +61,9 @@ fn whole(delivery: &Delivery, Numbered { id, timed }: Numbered) -> tidegate_prot
     let mut message = received(delivery.topic.name(), delivery.partition_index, &delivery.record);
     message.delivery_id = id;
     message.delivery_attempt = delivery.attempt;
-    message.redelivered = is_redelivered(delivery);
+    message.redelivered = delivery.redelivered;
     message.ack_deadline = timed.then(|| timestamp(delivery.deadline_ms));
     message
-}
-
-fn is_redelivered(delivery: &Delivery) -> bool {
-    delivery.attempt > 1
 }
 
 /// The field of the topic that the last delivery was of.
@@ -106,14 +102,13 @@ fn put_plain(to: &mut Vec<u8>, delivery: &Delivery, Numbered { id, timed }: Numb
     let part = |part: &Option<Bytes>| part.as_ref().map_or(0, |bytes| framed(bytes.len()));
     let inner = part(&record.value) + part(&record.key) + framed(created.encoded_len());
     let number = |value: u64| if value == 0 { 0 } else { KEY_BYTES + encoded_len_varint(value) };
-    let redelivered = is_redelivered(delivery);
     let outer = framed(inner)
         + topic.len()
         + number(delivery.partition_index.into())
         + number(record.offset)
         + number(id)
         + number(delivery.attempt.into())
-        + number(redelivered.into())
+        + number(delivery.redelivered.into())
         + deadline.as_ref().map_or(0, |deadline| framed(deadline.encoded_len()));
     put_length(to, MESSAGES, outer);
     put_length(to, MESSAGE, inner);
@@ -125,7 +120,7 @@ fn put_plain(to: &mut Vec<u8>, delivery: &Delivery, Numbered { id, timed }: Numb
     put_number(to, OFFSET, record.offset);
     put_number(to, DELIVERY_ID, id);
     put_number(to, DELIVERY_ATTEMPT, delivery.attempt.into());
-    put_number(to, REDELIVERED, redelivered.into());
+    put_number(to, REDELIVERED, delivery.redelivered.into());
     deadline.iter().for_each(|deadline| message::encode(ACK_DEADLINE, deadline, to));
 }
 
@@ -164,7 +159,7 @@ mod tests {
                 partition_index,
                 record,
                 attempt,
-                redelivered: attempt > 1,
+                redelivered: attempt % 2 == 0,
                 deadline_ms,
             },
         )

@@ -10,23 +10,9 @@ use tidegate_proto::v1 as proto;
 use tidegate_proto::v1::header::Value;
 
 use crate::broker::{HeaderType, property, read_header_types, write_header_types};
-use crate::grpc::convert::{draft, message};
+use crate::grpc::convert::{PROPERTIES, draft, message};
 
 const NOW: i64 = 1_700_000_000_000;
-
-const PROPERTIES: [&str; 11] = [
-    property::CONTENT_TYPE,
-    property::CONTENT_ENCODING,
-    property::MESSAGE_ID,
-    property::CORRELATION_ID,
-    property::REPLY_TO,
-    property::TTL_MS,
-    property::DELIVER_AT,
-    property::PRIORITY,
-    property::MESSAGE_TYPE,
-    property::APP_ID,
-    property::USER_ID,
-];
 
 fn any_bytes() -> impl Strategy<Value = Bytes> {
     prop_oneof![vec(any::<u8>(), 0..40).prop_map(Bytes::from), ".{0,20}".prop_map(Bytes::from)]
@@ -49,17 +35,23 @@ fn header_value() -> impl Strategy<Value = Bytes> {
         Just("".into()),
         Just("0=int32".into()),
         Just("007".into()),
+        Just("{}".into()),
+        Just("[1]".into()),
         Just("31".into()),
     ]
+}
+
+fn header_type() -> impl Strategy<Value = HeaderType> {
+    let names = "boolean int8 int32 int64 uint64 float double timestamp decimal string bytes table() array(int32)";
+    let types: Vec<_> = names.split(' ').map(|name| HeaderType::from_name(name).unwrap()).collect();
+    proptest::sample::select(types)
 }
 
 /// What a client of any protocol may have written: types where the values fit them.
 fn any_record() -> impl Strategy<Value = Record> {
     let header = (header_name(), option::weighted(0.9, header_value()));
     let header = header.prop_map(|(name, value)| Header { name: name.into(), value });
-    let names = ["boolean", "int8", "uint64", "double", "timestamp", "decimal", "bytes", "string", "array(int8,void)"];
-    let types: Vec<_> = names.into_iter().filter_map(HeaderType::from_name).collect();
-    let typed = vec(option::of(proptest::sample::select(types)), 6);
+    let typed = vec(option::of(header_type()), 6);
     (any::<i64>(), option::of(any_bytes()), option::of(any_bytes()), vec(header, 0..6), typed).prop_map(
         |(timestamp_ms, key, value, mut headers, typed)| {
             let fits = |(index, header): (usize, &Header)| {
@@ -77,10 +69,19 @@ fn any_record() -> impl Strategy<Value = Record> {
 fn sorted(record: &Record) -> (Option<Bytes>, Option<Bytes>, i64, Vec<(Header, Option<HeaderType>)>) {
     let (hidden, types) =
         read_header_types(&record.headers).map_or((None, Vec::new()), |(at, types)| (Some(at), types));
-    let typed = |at: usize| types.iter().find(|(of, _)| *of == at).map(|(_, of)| of.clone()).filter(|of| *of != HeaderType::String);
+    let typed = |at: usize| types.iter().find(|(of, _)| *of == at).map(|(_, of)| of.clone());
     let headers = record.headers.iter().cloned().enumerate().filter(|(at, _)| hidden != Some(*at));
-    let mut headers: Vec<_> = headers.map(|(at, header)| (header, typed(at))).collect();
-    headers.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    // Of what is no property, that it is a string goes without saying.
+    let says = |(header, of): (Header, Option<HeaderType>)| {
+        let is_property = PROPERTIES.iter().any(|property| header.name == property);
+        (header, of.filter(|of| is_property || *of != HeaderType::String))
+    };
+    let mut headers: Vec<_> = headers.map(|(at, header)| says((header, typed(at)))).collect();
+    // A property is another thing than a header with its name and a type.
+    let is_typed_namesake = |(header, of): &(Header, Option<HeaderType>)| {
+        of.is_some() && PROPERTIES.iter().any(|property| header.name == property)
+    };
+    headers.sort_by(|a, b| (&a.0.name, is_typed_namesake(a)).cmp(&(&b.0.name, is_typed_namesake(b))));
     (record.key.clone(), record.value.clone(), record.timestamp_ms, headers)
 }
 
