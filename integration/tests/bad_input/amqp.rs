@@ -53,7 +53,7 @@ fn before_the_handshake() {
         ("a channel before the start", [header, &wire::open_channel(1)].concat()),
         (
             "a publish before the start",
-            [header, &wire::publish("good-amqp"), &wire::header(1), &wire::body(b"x")].concat(),
+            [header, &wire::publish("attacked"), &wire::header(1), &wire::body(b"x")].concat(),
         ),
         ("an open before the tuning", [header, &wire::start_ok("\0guest\0guest"), &wire::open_vhost("/")].concat()),
         ("a start twice", [header, &wire::start_ok("\0guest\0guest"), &wire::start_ok("\0guest\0guest")].concat()),
@@ -103,7 +103,7 @@ fn lengths_that_lie() {
         attack(&mut gateway, name, &wire::frame(wire::METHOD, 1, payload));
     }
     for size in [u64::MAX, i64::MAX as u64, 1 << 40] {
-        let bytes = [wire::publish("good-amqp"), wire::header(size)].concat();
+        let bytes = [wire::publish("attacked"), wire::header(size)].concat();
         attack(&mut gateway, &format!("a body of {size} bytes announced"), &bytes);
     }
 }
@@ -112,12 +112,12 @@ fn lengths_that_lie() {
 fn bodies_that_differ_from_their_headers() {
     let mut gateway = Gateway::start();
     assert_both_well(&mut gateway, "nothing");
-    let publish = wire::publish("good-amqp");
+    let publish = wire::publish("attacked");
     let too_long = [publish.clone(), wire::header(3), wire::body(b"four")].concat();
     attack(&mut gateway, "a body longer than its header says", &too_long);
     let of_nothing = [publish.clone(), wire::header(0), wire::body(b"x")].concat();
     attack(&mut gateway, "a body after a header of nothing", &of_nothing);
-    let flags = [publish.clone(), wire::header_with(1, 0xffff, b"\x01")].concat();
+    let flags = [publish.clone(), wire::header_with(1, 0xffff, b"\x01"), wire::body(b"x")].concat();
     attack(&mut gateway, "a header with all flags and no properties", &flags);
     let wrong_class = wire::frame(wire::HEADER, 1, b"\0\x32\0\0\0\0\0\0\0\0\0\x01\0\0");
     attack(&mut gateway, "a header of another class", &[publish.clone(), wrong_class].concat());
@@ -144,7 +144,7 @@ fn unfinished_bodies_cost_bounded_memory() {
         // On 16 channels each 16 MiB less one byte, never ended: 2.5 GiB if all of it were kept.
         'channels: for channel in 1..=16_u16 {
             let mut bytes = if channel == 1 { Vec::new() } else { wire::open_channel(channel) };
-            for frame in [wire::publish("good-amqp"), wire::header(16 << 20)] {
+            for frame in [wire::publish("attacked"), wire::header(16 << 20)] {
                 bytes.extend([&frame[..1], &channel.to_be_bytes(), &frame[3..]].concat());
             }
             bytes.extend(wire::frame(wire::BODY, channel, &[7; 64 << 10]).repeat(255));
@@ -169,7 +169,8 @@ fn table_bombs() {
         if table.len() < 100_000 {
             attack(&mut gateway, &format!("{depth} tables in one another"), &wire::declare("bomb", &table));
         }
-        let headers = [wire::publish("good-amqp"), wire::header_with(1, 1 << 13, &wire::long(&table))].concat();
+        let headers =
+            [wire::publish("attacked"), wire::header_with(1, 1 << 13, &wire::long(&table)), wire::body(b"x")].concat();
         attack(&mut gateway, &format!("{depth} tables in one another in a message's headers"), &headers);
     }
     let arrays = (0..20_000_u32).fold(Vec::new(), |inner: Vec<u8>, _| {

@@ -30,7 +30,7 @@ fn check(history: &History) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_with_confirms_and_acknowledgements() {
     let kills: u32 = setting("TIDEGATE_KILLS", 10);
-    let mut gateway = Setup::default().set("engine.segment_bytes", "8MiB").start();
+    let mut gateway = Setup::default().segments("8MiB").start();
     let load = full_load(&gateway).await;
     let mut moments = Moments::from_seed();
     for _ in 0..kills {
