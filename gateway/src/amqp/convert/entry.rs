@@ -109,7 +109,10 @@ fn put_scalar(out: &mut BytesMut, of: &HeaderType, text: &str) -> bool {
         }
         HeaderType::Float => text.parse().map(|value: f32| put(out, b'f', value.to_be_bytes())).ok(),
         HeaderType::Double => text.parse().map(|value: f64| put(out, b'd', value.to_be_bytes())).ok(),
-        HeaderType::FloatNan(bits) => Some(put(out, b'f', bits.to_be_bytes())),
+        HeaderType::FloatNan(bits) => {
+            put(out, b'f', bits.to_be_bytes());
+            Some(())
+        }
         HeaderType::DoubleNan(bits) => Some(put(out, b'd', bits.to_be_bytes())),
         HeaderType::Timestamp => seconds(text).map(|seconds| put(out, b'T', seconds.to_be_bytes())),
         HeaderType::Decimal => parse_decimal(text).map(|(scale, value)| {

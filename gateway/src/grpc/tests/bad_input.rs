@@ -112,7 +112,7 @@ fn calls() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         (
             "Consumer/Seek",
             vec![
-                proto::SeekRequest { group: group(), to: Some(position.clone()), ..Default::default() }.encode_to_vec(),
+                proto::SeekRequest { group: group(), to: Some(position), ..Default::default() }.encode_to_vec(),
             ],
         ),
         ("Consumer/GetLag", vec![proto::GetLagRequest { group: group() }.encode_to_vec()]),
