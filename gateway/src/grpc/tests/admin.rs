@@ -51,7 +51,7 @@ async fn a_group_is_as_it_was_made() {
         dead_letter: "t".into(),
         max_in_flight: Some(17),
     };
-    let create = proto::CreateGroupRequest { group: "h".into(), config: Some(config) };
+    let create = proto::CreateGroupRequest { group: "h".into(), config: Some(config.clone()) };
     let made = admin.create_group(create.clone()).await.unwrap().into_inner();
     assert_eq!(made.config, Some(config));
     assert_status(&admin.create_group(create.clone()).await.unwrap_err(), Code::AlreadyExists, "ALREADY_EXISTS");
