@@ -114,7 +114,7 @@ fn put_scalar(out: &mut BytesMut, of: &HeaderType, text: &str) -> bool {
         HeaderType::Timestamp => seconds(text).map(|seconds| put(out, b'T', seconds.to_be_bytes())),
         HeaderType::Decimal => parse_decimal(text).map(|(scale, value)| {
             put(out, b'D', [scale]);
-            out.put_u32(value);
+            out.put_i32(value);
         }),
         HeaderType::String => Some(put_long(out, b'S', text.as_bytes())),
         HeaderType::Base64 => BASE64_STANDARD.decode(text).map(|bytes| put_long(out, b'S', &bytes)).ok(),
