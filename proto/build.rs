@@ -14,7 +14,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = std::env::var_os("OUT_DIR").map(PathBuf::from).ok_or("cargo sets OUT_DIR")?;
     // With comments and imports, for reflection.
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    // Bytes are shared with what was read from the socket, not copied out of it.
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        // Shared with what was read from the socket, not copied out of it.
+        .bytes(".")
+        // Most messages have none: they stay small in memory.
+        .boxed(".tidegate.v1.Message.properties")
+        .boxed(".tidegate.v1.ReceivedMessage.dead_letter")
+        .extern_path(".tidegate.v1.ConsumeResponse.Messages", "crate::Messages")
+        .compile_fds(descriptors)?;
     Ok(())
 }

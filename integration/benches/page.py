@@ -83,6 +83,16 @@ def http(r):
     return table(["64 connections, a message of 100 B per request", "requests/s", "against nothing", "p99"], rows)
 
 
+def grpc(r):
+    empty = r.get("grpc/empty", "rate")
+    rows = [["an echo that does nothing", short(empty), "", "", ""]]
+    for what in ("publish", "consume"):
+        for durability in ("fsync", "page-cache"):
+            rate, cpu, resident = (r.get(f"grpc/{what}/{durability}", name) for name in ("rate", "cpu", "resident"))
+            rows.append([f"{what}, {durability}", short(rate), ratio(rate, empty), short(cpu), f"{short(resident)} MiB"])
+    return table(["100 B messages, 100 a frame, one stream", "msg/s", "against nothing", "CPU s per million", "memory"], rows)
+
+
 def machine():
     names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     memory_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
@@ -136,6 +146,13 @@ From send to receive at 1,000 messages a second, acks=all, linger 0, one Java pr
 ## HTTP
 
 {http(r)}
+
+## gRPC
+
+`tidegate bench grpc`: PublishStream with 100 frames unanswered; Consume with 10,000 messages of credit, each frame acknowledged and its
+acknowledgement waited for. The echo is an empty tonic service that sends each frame back as it came.
+
+{grpc(r)}
 
 {amqp_page.section(r)}"""
     docs = ROOT / "docs"

@@ -223,4 +223,27 @@ def http(results, rounds, _scale):
                 results.add(f"http/{durability}", rate=publish["messages_per_second"], p99_ms=publish["p99_ms"])
 
 
-PARTS = {part.__name__: part for part in (throughput, limits, latency, topics, backlog, idle, http)}
+def grpc(results, rounds, scale):
+    """PublishStream and Consume of 100-byte messages, 100 a frame, against an empty tonic echo of the same frames."""
+    messages = int(5_000_000 * scale)
+
+    def load(*arguments):
+        command = [TIDEGATE, "bench", "grpc", "--messages", messages, "--size", 100, "--batch", 100, "--output", "json", *arguments]
+        said = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+        if said.returncode != 0:
+            raise RuntimeError(f"{command}: {said.stdout} {said.stderr}")
+        run = json.loads(said.stdout)[0]
+        return {"rate": run["messages_per_second"], "p99_ms": run["p99_ms"]}
+
+    for _ in range(rounds):
+        results.add("grpc/empty", **load("--empty"))
+        for durability in ("fsync", "page-cache"):
+            with Tidegate() as broker:
+                broker.create_topics(["bench"], durability)
+                for what, arguments in (("publish", []), ("consume", ["--consume", "bench"])):
+                    with measured(broker, messages) as figures:
+                        figures |= load("--server", f"http://{broker.grpc}", *arguments)
+                    results.add(f"grpc/{what}/{durability}", resident=broker.resident(), **figures)
+
+
+PARTS = {part.__name__: part for part in (throughput, limits, latency, topics, backlog, idle, http, grpc)}

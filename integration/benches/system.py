@@ -124,11 +124,10 @@ class Tidegate(Broker):
 
     def __init__(self, **environment):
         self.make_directory()
-        self.kafka, self.http, self.amqp, self.grpc, self.admin = (f"127.0.0.1:{free_port()}" for _ in range(5))
+        self.kafka, self.http, self.grpc, self.amqp, self.admin = (f"127.0.0.1:{free_port()}" for _ in range(5))
         self.bootstrap = self.kafka
-        command = [TIDEGATE, "serve", "--data-dir", self.directory / "data"]
-        command += ["--kafka", self.kafka, "--http", self.http, "--amqp", self.amqp]
-        command += ["--grpc", self.grpc, "--admin", self.admin]
+        command = [TIDEGATE, "serve", "--data-dir", self.directory / "data", "--kafka", self.kafka, "--http", self.http]
+        command += ["--grpc", self.grpc, "--amqp", self.amqp, "--admin", self.admin]
         start = time.monotonic()
         super().__init__(command, self.directory / "log", env=os.environ | environment)
         while not self.is_ready():

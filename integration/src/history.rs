@@ -23,6 +23,10 @@ pub enum Event {
     Failed(String),
     /// A reader found the value there.
     Read(Place, String),
+    /// A group's consumer was given the message there.
+    Delivered(String, Place),
+    /// The gateway said that the group's acknowledgement of it is durable.
+    Settled(String, Place),
     /// Anything else worth failing for.
     Trouble(String),
     /// Nothing of interest.
@@ -40,6 +44,12 @@ impl Event {
                 Self::Acked(message(sender, sequence), (number(partition), number(offset)))
             }
             ["failed", ..] => Self::Failed(line.to_owned()),
+            ["delivered", group, partition, offset] => {
+                Self::Delivered((*group).to_owned(), (number(partition), number(offset)))
+            }
+            ["settled", group, partition, offset] => {
+                Self::Settled((*group).to_owned(), (number(partition), number(offset)))
+            }
             ["read", partition, offset, value] => Self::Read((number(partition), number(offset)), (*value).to_owned()),
             ["left", _, "0"] | ["end", ..] => Self::Note,
             _ => Self::Trouble(line.to_owned()),
@@ -66,8 +76,19 @@ pub struct History {
     pub read: Vec<(Place, String)>,
     /// What was there in the end, in order.
     pub finally: Vec<(Place, String)>,
+    /// What each group was given and what it settled, in order.
+    pub groups: BTreeMap<String, Vec<(Delivery, Place)>>,
     /// Errors that no rule covers.
     pub trouble: Vec<String>,
+}
+
+/// What a group's consumer saw of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// It was given to it.
+    Delivered,
+    /// Its acknowledgement was reported durable.
+    Settled,
 }
 
 impl FromIterator<Event> for History {
@@ -78,6 +99,8 @@ impl FromIterator<Event> for History {
                 Event::Acked(message, place) => history.acked.push((message, place)),
                 Event::Failed(line) => history.failed.push(line),
                 Event::Read(place, value) => history.read.push((place, value)),
+                Event::Delivered(group, place) => history.saw(group, Delivery::Delivered, place),
+                Event::Settled(group, place) => history.saw(group, Delivery::Settled, place),
                 Event::Trouble(line) => history.trouble.push(line),
                 Event::Note => {}
             }
@@ -93,6 +116,13 @@ impl History {
         self.failed.extend(other.failed);
         self.read.extend(other.read);
         self.trouble.extend(other.trouble);
+        for (group, seen) in other.groups {
+            self.groups.entry(group).or_default().extend(seen);
+        }
+    }
+
+    fn saw(&mut self, group: String, delivery: Delivery, place: Place) {
+        self.groups.entry(group).or_default().push((delivery, place));
     }
 
     /// Every broken rule, in words. `once` tells which senders were promised no duplicates.
@@ -107,6 +137,10 @@ impl History {
         broken.extend(disorder(&stored));
         broken.extend(duplicates(&stored, once));
         broken.extend(backwards(&self.read));
+        for (group, seen) in &self.groups {
+            broken.extend(again(group, seen));
+            broken.extend(withheld(group, seen, &stored));
+        }
         broken
     }
 
@@ -190,6 +224,29 @@ fn duplicates(stored: &BTreeMap<Place, &str>, once: impl Fn(&str) -> bool) -> Ve
     broken
 }
 
+/// What was reported as settled is not delivered again.
+fn again(group: &str, seen: &[(Delivery, Place)]) -> Vec<String> {
+    let mut settled = HashSet::new();
+    let mut broken = Vec::new();
+    for (delivery, place) in seen {
+        match delivery {
+            Delivery::Settled => drop(settled.insert(*place)),
+            Delivery::Delivered if settled.contains(place) => {
+                broken.push(format!("again: {group} was given {place:?} after it had settled it"));
+            }
+            Delivery::Delivered => {}
+        }
+    }
+    broken
+}
+
+/// Everything stored is delivered to every group.
+fn withheld(group: &str, seen: &[(Delivery, Place)], stored: &BTreeMap<Place, &str>) -> Vec<String> {
+    let delivered: HashSet<Place> = seen.iter().map(|(_, place)| *place).collect();
+    let missing = stored.keys().filter(|place| !delivered.contains(place));
+    missing.map(|place| format!("withheld: {group} never got {place:?}")).collect()
+}
+
 /// A reader sees each offset of a partition once, the next after the last.
 fn backwards(read: &[(Place, String)]) -> Vec<String> {
     let mut next: HashMap<u32, u64> = HashMap::new();
@@ -221,7 +278,18 @@ mod tests {
     #[test]
     fn a_good_history_breaks_no_rule() {
         let good = history(
-            &["acked a 0 0 0", "acked once 0 0 1", "read 0 0 a 0", "read 0 1 once 0", "left a 0"],
+            &[
+                "acked a 0 0 0",
+                "acked once 0 0 1",
+                "read 0 0 a 0",
+                "read 0 1 once 0",
+                "left a 0",
+                "delivered g 0 1",
+                "delivered g 0 0",
+                "delivered g 0 0",
+                "settled g 0 0",
+                "delivered g 0 2",
+            ],
             &["read 0 0 a 0", "read 0 1 once 0", "read 0 2 a 0", "end 0:3"],
         );
         assert_eq!(kinds(&good), Vec::<String>::new());
@@ -229,7 +297,7 @@ mod tests {
 
     #[test]
     fn each_rule_is_seen_broken() {
-        let cases: [(&[&str], &[&str], &str); 8] = [
+        let cases: [(&[&str], &[&str], &str); 10] = [
             (&["acked a 0 0 0"], &[], "lost"),
             (&["acked a 0 0 0"], &["read 0 0 a 1"], "lost"),
             (&["read 0 0 a 0"], &["read 0 0 a 7"], "changed"),
@@ -237,6 +305,8 @@ mod tests {
             (&[], &["read 0 0 a 1", "read 0 1 a 0"], "disorder"),
             (&[], &["read 0 0 once 1", "read 0 1 once 1"], "duplicate"),
             (&["read 0 0 a 0", "read 0 0 a 0"], &["read 0 0 a 0"], "jump"),
+            (&["delivered g 0 0", "settled g 0 0", "delivered g 0 0"], &["read 0 0 a 0"], "again"),
+            (&["delivered g 0 0"], &["read 0 0 a 0", "read 0 1 a 1"], "withheld"),
             (&["left a 3"], &[], "trouble"),
         ];
         for (lines, finally, kind) in cases {

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::client;
 use crate::history::{Event, History, Place};
 use crate::{Gateway, wire};
+use crate::{client, http};
 
 struct Worker {
     child: Child,
@@ -78,6 +78,23 @@ impl Load {
     /// Adds an HTTP publisher with an idempotency key per message, to partition 0.
     pub fn http_publisher(&mut self, gateway: &Gateway, name: &str) {
         let arguments = ["http", &gateway.url(""), &self.topic, name].map(str::to_owned);
+        self.worker(&arguments);
+    }
+
+    /// Adds a gRPC publisher: one stream, with an idempotency key per message, to partition 0.
+    pub fn grpc_publisher(&mut self, gateway: &Gateway, name: &str) {
+        let arguments = ["grpc", &gateway.grpc.to_string(), &self.topic, name].map(str::to_owned);
+        self.worker(&arguments);
+    }
+
+    /// Adds a group and its one consumer, which acknowledges everything in its gRPC stream.
+    pub fn grpc_group(&mut self, gateway: &Gateway, group: &str) {
+        let body = format!("{{\"topics\":[\"{}\"]}}", self.topic);
+        let created =
+            http::send(gateway.http, "PUT", &format!("/v1/groups/{group}"), "application/json", body.as_bytes())
+                .expect("an answer");
+        assert_eq!(created.status, 201, "creating group {group}");
+        let arguments = ["group", &gateway.grpc.to_string(), group].map(str::to_owned);
         self.worker(&arguments);
     }
 

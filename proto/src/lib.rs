@@ -1,5 +1,9 @@
 //! The gRPC API: types, clients and servers generated from `tidegate/v1/*.proto`, whose comments are its documentation.
 
+mod messages;
+
+pub use messages::Messages;
+
 /// Package `tidegate.v1`.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
 pub mod v1 {

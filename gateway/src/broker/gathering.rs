@@ -19,6 +19,8 @@ pub struct Gathering<'a> {
     groups: Vec<Group>,
     /// Of each partition, the group that takes further messages.
     open: HashMap<PartitionId, usize>,
+    /// The same of the partition that had the last message: often the next one goes there too.
+    last: Option<(PartitionId, usize)>,
 }
 
 /// Messages that go to one partition in one batch.
@@ -40,7 +42,7 @@ impl<'a> Gathering<'a> {
     /// Nothing yet. An idempotency key covers the whole.
     #[must_use]
     pub fn new(namespace: &'a str, key: Option<Bytes>, now_ms: i64) -> Self {
-        Self { namespace, key, now_ms, groups: Vec::new(), open: HashMap::new() }
+        Self { namespace, key, now_ms, groups: Vec::new(), open: HashMap::new(), last: None }
     }
 
     /// The idempotency key of the whole.
@@ -63,7 +65,8 @@ impl<'a> Gathering<'a> {
         let (record, deliver_at_ms) = draft.into_record(self.now_ms);
         let alone = dedupe.is_some() || deliver_at_ms.is_some();
         let bytes = packed_bytes(&record);
-        let open = self.open.get(&place.id).copied();
+        let last = self.last.filter(|(id, _)| *id == place.id).map(|(_, index)| index);
+        let open = last.or_else(|| self.open.get(&place.id).copied());
         let max_bytes = topic.config.max_message_bytes as usize;
         let joined = open.filter(|index| !alone && self.groups[*index].bytes + bytes <= max_bytes);
         let index = joined.unwrap_or_else(|| {
@@ -76,6 +79,7 @@ impl<'a> Gathering<'a> {
             self.groups.push(Group::new(topic, place, dedupe, deliver_at_ms));
             next
         });
+        self.last = (!alone).then_some((place.id, index));
         let group = &mut self.groups[index];
         group.positions.push(position);
         group.records.push(record);

@@ -21,6 +21,21 @@ const MAX_PRIORITY: u32 = 31;
 /// The longest idempotency key.
 const MAX_IDEMPOTENCY_KEY: usize = 255;
 
+/// Headers that are shown in fields of their own.
+pub(super) const PROPERTIES: [&str; 11] = [
+    property::CONTENT_TYPE,
+    property::CONTENT_ENCODING,
+    property::MESSAGE_ID,
+    property::CORRELATION_ID,
+    property::REPLY_TO,
+    property::TTL_MS,
+    property::DELIVER_AT,
+    property::PRIORITY,
+    property::MESSAGE_TYPE,
+    property::APP_ID,
+    property::USER_ID,
+];
+
 /// A message from the entry it came in.
 ///
 /// # Errors
@@ -54,30 +69,37 @@ fn into_draft(message: proto::Message) -> Result<Draft> {
         draft.types.extend(of.map(|of| (index, of)));
         draft.headers.push(header);
     }
+    match message.properties {
+        None => Ok(draft),
+        Some(properties) => set_properties(draft, *properties),
+    }
+}
+
+fn set_properties(mut draft: Draft, properties: proto::Properties) -> Result<Draft> {
     let texts = [
-        (property::CONTENT_TYPE, message.content_type),
-        (property::CONTENT_ENCODING, message.content_encoding),
-        (property::MESSAGE_ID, message.message_id),
-        (property::CORRELATION_ID, message.correlation_id),
-        (property::REPLY_TO, message.reply_to),
-        (property::MESSAGE_TYPE, message.r#type),
-        (property::APP_ID, message.app_id),
-        (property::USER_ID, message.user_id),
+        (property::CONTENT_TYPE, properties.content_type),
+        (property::CONTENT_ENCODING, properties.content_encoding),
+        (property::MESSAGE_ID, properties.message_id),
+        (property::CORRELATION_ID, properties.correlation_id),
+        (property::REPLY_TO, properties.reply_to),
+        (property::MESSAGE_TYPE, properties.r#type),
+        (property::APP_ID, properties.app_id),
+        (property::USER_ID, properties.user_id),
     ];
     for (name, text) in texts {
         if !text.is_empty() {
             set(&mut draft, name, text)?;
         }
     }
-    if let Some(ttl) = message.ttl {
+    if let Some(ttl) = properties.ttl {
         let ms = whole_milliseconds(&ttl).map_err(|refusal| refusal.within("ttl"))?;
         set(&mut draft, property::TTL_MS, ms.to_string())?;
     }
-    if let Some(time) = message.deliver_at {
+    if let Some(time) = properties.deliver_at {
         let at_ms = milliseconds(&time).map_err(|refusal| refusal.within("deliver_at"))?;
         set(&mut draft, property::DELIVER_AT, at_ms.to_string())?;
     }
-    match message.priority {
+    match properties.priority {
         None => {}
         Some(priority) if priority <= MAX_PRIORITY => set(&mut draft, property::PRIORITY, priority.to_string())?,
         Some(_) => return Err(Refusal::invalid(format!("a priority is a number from 0 to {MAX_PRIORITY}"))),
@@ -87,7 +109,9 @@ fn into_draft(message: proto::Message) -> Result<Draft> {
 
 /// Stores a property as the header it is.
 fn set(draft: &mut Draft, name: &'static str, value: String) -> Result<()> {
-    if draft.headers.iter().any(|header| header.name == name) {
+    // A header of that name that has a type is not the property.
+    let is_typed = |at: usize| draft.types.iter().any(|(of, _)| *of == at);
+    if draft.headers.iter().enumerate().any(|(at, header)| header.name == name && !is_typed(at)) {
         return Err(Refusal::invalid(format!("header '{name}' is given twice: by its own name and by its field")));
     }
     draft.push(name, value);
@@ -141,42 +165,45 @@ pub(super) fn message(record: &Record) -> proto::Message {
 
 fn show_headers(headers: &[Header], message: &mut proto::Message) {
     let (hidden, types) = read_header_types(headers).map_or((None, Vec::new()), |(at, types)| (Some(at), types));
-    let mut types = types.into_iter().peekable();
-    for (index, header) in headers.iter().enumerate() {
-        let of = types.next_if(|(at, _)| *at == index).map(|(_, of)| of);
-        if hidden == Some(index) {
-            continue;
-        }
-        let once = || headers.iter().filter(|other| other.name == header.name).count() == 1;
-        if of.is_some() || !once() || show_property(header, message).is_none() {
-            message.headers.push(show_header(header, of));
+    let mut typed = vec![None; headers.len()];
+    types.into_iter().for_each(|(at, of)| typed[at] = Some(of));
+    // A property is shown in its field if the record has it once; what has a type only happens to have its name.
+    let is_property =
+        |of: &'static str| move |(header, typed): &(&Header, &Option<HeaderType>)| header.name == of && typed.is_none();
+    let once = PROPERTIES.map(|of| headers.iter().zip(&typed).filter(is_property(of)).take(2).count() == 1);
+    let mut properties = proto::Properties::default();
+    for (at, header) in headers.iter().enumerate().filter(|(at, _)| hidden != Some(*at)) {
+        let property = PROPERTIES.iter().position(|of| header.name == of).filter(|of| typed[at].is_none() && once[*of]);
+        if property.is_none() || show_property(header, &mut properties).is_none() {
+            message.headers.push(show_header(header, typed[at].as_ref()));
         }
     }
+    message.properties = (properties != proto::Properties::default()).then(|| Box::new(properties));
 }
 
 /// Puts a property into its field, if it is one and the field can tell exactly what is stored.
-fn show_property(header: &Header, message: &mut proto::Message) -> Option<()> {
+fn show_property(header: &Header, properties: &mut proto::Properties) -> Option<()> {
     let name = std::str::from_utf8(&header.name).ok()?;
     let text = || std::str::from_utf8(header.value.as_ref()?).ok();
     let field = match name {
-        property::CONTENT_TYPE => &mut message.content_type,
-        property::CONTENT_ENCODING => &mut message.content_encoding,
-        property::MESSAGE_ID => &mut message.message_id,
-        property::CORRELATION_ID => &mut message.correlation_id,
-        property::REPLY_TO => &mut message.reply_to,
-        property::MESSAGE_TYPE => &mut message.r#type,
-        property::APP_ID => &mut message.app_id,
-        property::USER_ID => &mut message.user_id,
+        property::CONTENT_TYPE => &mut properties.content_type,
+        property::CONTENT_ENCODING => &mut properties.content_encoding,
+        property::MESSAGE_ID => &mut properties.message_id,
+        property::CORRELATION_ID => &mut properties.correlation_id,
+        property::REPLY_TO => &mut properties.reply_to,
+        property::MESSAGE_TYPE => &mut properties.r#type,
+        property::APP_ID => &mut properties.app_id,
+        property::USER_ID => &mut properties.user_id,
         property::TTL_MS => {
-            message.ttl = Some(duration(Duration::from_millis(exact(text()?)?)));
+            properties.ttl = Some(duration(Duration::from_millis(exact(text()?)?)));
             return Some(());
         }
         property::DELIVER_AT => {
-            message.deliver_at = Some(timestamp(exact(text()?)?));
+            properties.deliver_at = Some(timestamp(exact(text()?)?));
             return Some(());
         }
         property::PRIORITY => {
-            message.priority = Some(exact(text()?).filter(|priority| *priority <= MAX_PRIORITY)?);
+            properties.priority = Some(exact(text()?).filter(|priority| *priority <= MAX_PRIORITY)?);
             return Some(());
         }
         _ => return None,
@@ -191,7 +218,7 @@ fn exact<T: std::str::FromStr + ToString>(text: &str) -> Option<T> {
     text.parse::<T>().ok().filter(|number| number.to_string() == text)
 }
 
-fn show_header(header: &Header, of: Option<HeaderType>) -> proto::Header {
+fn show_header(header: &Header, of: Option<&HeaderType>) -> proto::Header {
     let value = header.value.as_ref().map(|value| match std::str::from_utf8(value) {
         Ok(text) => Value::Text(text.to_owned()),
         Err(_) => Value::Binary(value.clone()),
@@ -223,7 +250,7 @@ pub(super) fn received(topic: &str, partition: u32, record: &Record) -> proto::R
         topic: topic.to_owned(),
         partition,
         offset: record.offset,
-        dead_letter: dead_letter(&record.headers),
+        dead_letter: dead_letter(&record.headers).map(Box::new),
         ..proto::ReceivedMessage::default()
     }
 }

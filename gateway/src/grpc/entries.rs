@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_engine::{Appended, Commit, Durability, Topic};
+use tidegate_engine::{Appended, Durability, Topic, Write};
 use tidegate_proto::v1 as proto;
 use tidegate_proto::v1::publish_result::Outcome;
 
@@ -23,46 +23,53 @@ impl<'a> Topics<'a> {
         Self { grpc, found: Vec::new() }
     }
 
-    async fn find(&mut self, name: &str) -> Result<Arc<Topic>> {
-        if let Some((_, topic)) = self.found.iter().find(|(of, _)| of == name) {
-            return topic.clone();
+    /// Looks up the topics that the entries of a frame name.
+    pub(super) async fn find(&mut self, default: &str, entries: &[proto::Entry]) {
+        for entry in entries {
+            let name = named(entry, default);
+            if self.known(name).is_none() {
+                let topic = match name {
+                    "" => Err(Refusal::invalid("the entry names no topic, and the request neither")),
+                    name => self.grpc.broker.topic_for_write(&self.grpc.principal, name).await.map_err(Refusal::from),
+                };
+                self.found.push((name.to_owned(), topic));
+            }
         }
-        let topic = match name {
-            "" => Err(Refusal::invalid("the entry names no topic, and the request neither")),
-            name => self.grpc.broker.topic_for_write(&self.grpc.principal, name).await.map_err(Refusal::from),
-        };
-        self.found.push((name.to_owned(), topic.clone()));
-        topic
     }
 
-    /// Puts an entry into the group of its partition.
-    pub(super) async fn gather(
-        &mut self,
+    fn known(&self, name: &str) -> Option<&Result<Arc<Topic>>> {
+        self.found.iter().find(|(of, _)| of == name).map(|(_, topic)| topic)
+    }
+
+    /// Puts an entry, whose topic was looked up, into the group of its partition.
+    pub(super) fn gather(
+        &self,
         gathering: &mut Gathering<'_>,
         position: usize,
-        default_topic: &str,
+        default: &str,
         entry: proto::Entry,
     ) -> Result<()> {
-        let name = if entry.topic.is_empty() { default_topic } else { &entry.topic };
-        let topic = self.find(name).await?;
+        let unknown = || Err(Refusal::not_found("the topic was not looked up"));
+        let topic =
+            self.known(named(&entry, default)).map_or_else(unknown, |topic| topic.as_ref().map_err(Clone::clone))?;
         let draft = draft(entry)?;
-        let place = self.grpc.broker.place_draft(&topic, &draft, gathering.key())?;
-        gathering.add(position, &topic, place, draft);
+        let place = self.grpc.broker.place_draft(topic, &draft, gathering.key())?;
+        gathering.add(position, topic, place, draft);
         Ok(())
     }
 }
 
-/// Appends what was gathered: an outcome for each group in order, and when they are durable.
-pub(super) async fn append(
-    grpc: &Grpc,
-    gathering: &Gathering<'_>,
-) -> Result<(Vec<tidegate_engine::Result<Appended>>, Commit)> {
+fn named<'a>(entry: &'a proto::Entry, default: &'a str) -> &'a str {
+    if entry.topic.is_empty() { default } else { &entry.topic }
+}
+
+/// The writes of what was gathered, counted.
+pub(super) fn writes(grpc: &Grpc, gathering: &Gathering<'_>) -> Result<Vec<Write>> {
     let writes = gathering.writes()?;
     for (group, write) in gathering.groups().iter().zip(&writes) {
         grpc.metrics.received(group.positions.len(), write.batch.bytes.len());
     }
-    let appends = grpc.broker.publish(writes).await;
-    Ok((appends.results, appends.commit))
+    Ok(writes)
 }
 
 /// What became of a group's nth entry.

@@ -20,8 +20,9 @@ pub(super) async fn publish(grpc: &Grpc, request: PublishRequest) -> Result<Publ
     let mut results: Vec<Option<PublishResult>> = Vec::new();
     results.resize_with(entries.len(), || None);
     let mut topics = Topics::new(grpc);
+    topics.find(&topic, &entries).await;
     for (position, entry) in entries.into_iter().enumerate() {
-        match topics.gather(&mut gathering, position, &topic, entry).await {
+        match topics.gather(&mut gathering, position, &topic, entry) {
             Ok(()) => {}
             Err(refusal) if atomic => return Err(refusal.within(format_args!("entries[{position}]"))),
             Err(refusal) => results[position] = Some(entries::failed(refusal)),
@@ -42,12 +43,14 @@ async fn store(
     if gathering.groups().is_empty() {
         return Ok(());
     }
+    let writes = entries::writes(grpc, gathering)?;
     let (appended, commit) = if atomic {
-        let atomic = Atomic { writes: gathering.writes()?, ..Atomic::default() };
+        let atomic = Atomic { writes, ..Atomic::default() };
         let (appended, commit) = grpc.broker.publish_atomic(atomic).await.map_err(atomic_refusal)?;
         (appended.into_iter().map(Ok).collect(), commit)
     } else {
-        entries::append(grpc, gathering).await?
+        let appends = grpc.broker.publish(writes).await;
+        (appends.results, appends.commit)
     };
     commit.wait().await?;
     for (group, appended) in gathering.groups().iter().zip(appended) {

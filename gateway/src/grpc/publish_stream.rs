@@ -174,15 +174,16 @@ async fn store(grpc: &Grpc, arrived: Arrived, next: u64, admitted: Admitted) -> 
     let mut position = 0;
     for (topic, wanted, entries) in arrived.frames {
         answers.wanted.push((position + entries.len(), wanted));
+        topics.find(&topic, &entries).await;
         for entry in entries {
-            if let Err(refusal) = topics.gather(&mut gathering, position, &topic, entry).await {
+            if let Err(refusal) = topics.gather(&mut gathering, position, &topic, entry) {
                 answers.enter(position, || entries::failed(refusal.clone()), Some(&refusal));
             }
             position += 1;
         }
     }
-    let (appended, commit) = entries::append(grpc, &gathering).await?;
-    for (group, appended) in gathering.groups().iter().zip(appended) {
+    let appends = grpc.broker.publish(entries::writes(grpc, &gathering)?).await;
+    for (group, appended) in gathering.groups().iter().zip(appends.results) {
         let appended = appended.map_err(Refusal::from);
         if appended.is_ok() && !answers.any_wanted() {
             continue;
@@ -191,7 +192,7 @@ async fn store(grpc: &Grpc, arrived: Arrived, next: u64, admitted: Admitted) -> 
             answers.enter(*position, || entries::result(group, &appended, nth), appended.as_ref().err());
         }
     }
-    Ok(Pending { commit, response: answers.response(next - 1), _admitted: admitted })
+    Ok(Pending { commit: appends.commit, response: answers.response(next - 1), _admitted: admitted })
 }
 
 /// What will be said about entries, as it is found out.

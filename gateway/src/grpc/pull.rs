@@ -65,7 +65,7 @@ impl Lease<'_> {
         let mut message = received(delivery.topic.name(), delivery.partition_index, &delivery.record);
         message.ack_id = self.grpc.ack_key.sign(namespace, self.group, self.consumer, delivery.lease);
         message.delivery_attempt = delivery.attempt;
-        message.redelivered = delivery.attempt > 1;
+        message.redelivered = delivery.redelivered;
         message.ack_deadline = Some(timestamp(delivery.deadline_ms));
         message
     }

@@ -30,6 +30,7 @@ pub fn routes(grpc: Grpc, health: HealthReporter) -> Routes {
         Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     // The descriptors are the program's own; a test sees that they are served.
     if let (Ok(v1), Ok(v1alpha)) = (described().build_v1(), described().build_v1alpha()) {

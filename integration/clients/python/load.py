@@ -2,11 +2,15 @@
 
     load.py kafka BOOTSTRAP TOPIC PARTITIONS NAME idempotent|plain     acked NAME SEQUENCE PARTITION OFFSET
     load.py http URL TOPIC NAME                                        acked NAME SEQUENCE PARTITION OFFSET
+    load.py grpc ADDRESS TOPIC NAME                                    acked NAME SEQUENCE PARTITION OFFSET
+    load.py group ADDRESS GROUP                                        delivered GROUP PARTITION OFFSET, then
+                                                                       settled GROUP PARTITION OFFSET, once that is durable
     load.py tail BOOTSTRAP TOPIC                                       read PARTITION OFFSET VALUE, as it arrives
     load.py read BOOTSTRAP TOPIC                                       read PARTITION OFFSET VALUE, once, up to the end
     load.py fill BOOTSTRAP TOPIC MIB                                   filled MIB
 
-All but the last two go on until standard input is closed; then producers wait for every outstanding answer.
+All but the last two go on until standard input is closed; then producers wait for every outstanding answer, and
+consumers for everything there is.
 A value is "NAME SEQUENCE" and padding. One sequence in three is sent to each of three partitions, and so on.
 """
 
@@ -89,6 +93,18 @@ def http(url, topic, name):
     out.write(f"left {name} 0\n")
 
 
+def grpc_stream(address, topic, name):
+    import grpc_publish
+
+    grpc_publish.run(address, topic, name, value, stopping, out)
+
+
+def group(address, name):
+    import grpc_consume
+
+    grpc_consume.run(address, name, stopping, out)
+
+
 def partitions_of(reader, topic):
     while True:
         found = reader.list_topics(topic, timeout=30).topics[topic].partitions
@@ -149,5 +165,5 @@ def fill(bootstrap, topic, mib):
     out.write(f"filled {mib}\n")
 
 
-{"kafka": kafka, "http": http, "tail": tail, "read": read, "fill": fill}[sys.argv[1]](*sys.argv[2:])
+{"kafka": kafka, "http": http, "grpc": grpc_stream, "group": group, "tail": tail, "read": read, "fill": fill}[sys.argv[1]](*sys.argv[2:])
 out.flush()

@@ -19,6 +19,8 @@ fn full_load(gateway: &Gateway) -> Load {
     load.kafka_producer("idempotent", PARTITIONS, true);
     load.kafka_producer("plain", PARTITIONS, false);
     load.http_publisher(gateway, "http");
+    load.grpc_publisher(gateway, "grpc");
+    load.grpc_group(gateway, "consumers");
     load.tail();
     load
 }

@@ -37,7 +37,7 @@ fn disk_full_and_recovered() {
     load.tail();
     let refusal = loop {
         let body = [b'x'; 100_000];
-        // What was admitted in the moment the disk was found full is answered when there is space, not before.
+        // What was admitted in the moment the disk was found full is told so too, though it is written later.
         match http::send(gateway.http, "POST", "/v1/topics/before/messages", "text/plain", &body) {
             Ok(answer) if answer.status >= 400 => break answer,
             _ => {}

@@ -73,7 +73,7 @@ impl Table {
     }
 
     /// Writes length and fields.
-    pub(super) fn encode(&self, out: &mut BytesMut) {
+    pub fn encode(&self, out: &mut BytesMut) {
         with_length(out, |out| {
             for (name, value) in &self.0 {
                 put_short(out, name);

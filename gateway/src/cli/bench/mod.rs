@@ -3,6 +3,8 @@
 mod amqp;
 mod amqp_client;
 mod engine;
+mod grpc;
+mod grpc_client;
 mod http;
 mod kafka;
 mod kafka_client;
@@ -26,6 +28,8 @@ pub enum Bench {
     Amqp(amqp::Options),
     /// The HTTP API: one durable message a request
     Http(http::Options),
+    /// The gRPC listener: frames of durable messages, or a group consumed
+    Grpc(grpc::Options),
     /// The storage engine in this process, without any protocol
     Engine(engine::Options),
 }
@@ -63,6 +67,7 @@ pub fn bench(bench: Bench) -> Result<(), Error> {
             Bench::Kafka(options) => kafka::run(options).await,
             Bench::Amqp(options) => amqp::run(options).await,
             Bench::Http(options) => http::run(options).await,
+            Bench::Grpc(options) => grpc::run(options).await,
             Bench::Engine(options) => engine::run(options).await,
         }
     })

@@ -5,14 +5,15 @@ use std::time::Duration;
 use tidegate_engine::Watch;
 use tidegate_engine::batch::Record;
 use tidegate_engine::group::{Delivery, LeaseRequest, Settlement};
-use tidegate_proto::v1::consume_response::{Drain, Frame, LeaseExpired, Messages};
+use tidegate_proto::Messages;
+use tidegate_proto::v1::consume_response::{Drain, Frame, LeaseExpired};
 use tokio::time::{Instant, sleep_until};
 use tonic::Code;
 
-use super::super::convert::received;
 use super::super::error::{Refusal, Result};
 use super::super::state::Grpc;
 use super::super::time::{now_ms, timestamp};
+use super::encode::{Numbered, encode};
 use super::session::{Attached, Next};
 use super::sessions::lease_time;
 use super::{Responses, frame};
@@ -94,36 +95,29 @@ impl Deliveries<'_> {
             max_messages: messages.min(FRAME_MESSAGES),
             max_bytes: bytes.min(FRAME_BYTES),
             deadline: Some(lease_time(self.grpc, self.attached.settings())),
-            acknowledge: false,
+            acknowledge: self.attached.settings().acknowledge,
         };
         Ok(self.grpc.broker.lease(&self.grpc.principal, self.group(), request).await?)
     }
 
     async fn send(&self, deliveries: &[Delivery]) -> Result<()> {
         let bytes = deliveries.iter().map(|delivery| Record::size(&delivery.record)).sum();
-        let leases = || deliveries.iter().map(|delivery| delivery.lease);
-        let settle = |settlements| self.grpc.broker.settle(&self.grpc.principal, self.group(), settlements);
-        let Some(first) = self.attached.sent(leases(), bytes) else {
+        let leases = deliveries.iter().map(|delivery| delivery.lease);
+        let Some(first) = self.attached.sent(leases.clone(), bytes) else {
             // Leased while the other stream came: not for this one to send.
-            let (_results, _commit) = settle(leases().map(Settlement::Release).collect())?;
+            let released = leases.map(Settlement::Release).collect();
+            let (_results, _commit) = self.grpc.broker.settle(&self.grpc.principal, self.group(), released)?;
             return Err(taken_over());
         };
         let (acknowledge, timed) = {
             let settings = self.attached.settings();
             (settings.acknowledge, settings.ack_deadline.is_some())
         };
-        if acknowledge {
-            let (_results, _commit) = settle(leases().map(Settlement::Acknowledge).collect())?;
-        }
-        let messages = (first..).zip(deliveries).map(|(id, delivery)| {
-            let mut message = received(delivery.topic.name(), delivery.partition_index, &delivery.record);
-            message.delivery_id = if acknowledge { 0 } else { id };
-            message.delivery_attempt = delivery.attempt;
-            message.redelivered = delivery.attempt > 1;
-            message.ack_deadline = timed.then(|| timestamp(delivery.deadline_ms));
-            message
+        let numbered = deliveries.iter().enumerate().map(|(nth, delivery)| {
+            let id = if acknowledge { 0 } else { first + nth as u64 };
+            (delivery, Numbered { id, timed })
         });
-        let messages = Messages { messages: messages.collect() };
+        let messages = Messages { encoded: encode(numbered), ..Messages::default() };
         self.grpc.metrics.sent(deliveries.len(), bytes);
         self.responses.send(frame(Frame::Messages(messages))).await
     }

@@ -15,7 +15,7 @@ use super::super::error::{Refusal, Result};
 use super::super::settle::Outcome;
 use super::super::state::Grpc;
 use super::super::time::deadline;
-use super::session::{Attached, State};
+use super::session::{Attached, Held, State};
 use super::sessions::lease_time;
 use super::{Frames, Responses, frame};
 use crate::broker::{self, Kind};
@@ -34,8 +34,8 @@ pub(super) struct Pending {
 #[derive(Default)]
 struct Arrived {
     requests: Vec<Request>,
-    /// Of all requests, in order: the delivery, and what shall become of its lease.
-    wishes: Vec<(u64, Settlement)>,
+    /// Of all requests, in order: what the session held, and what shall become of it. What is settled is not held any more.
+    wishes: Vec<(u64, Held, Settlement)>,
     pongs: Vec<u64>,
 }
 
@@ -114,13 +114,21 @@ impl Arrived {
             return Err(Refusal::too_many("delivery_ids", ids.len(), "max_settlements", limit));
         }
         let mut unknown = Vec::new();
+        let wishes = &mut self.wishes;
+        let mut wish = |id, held: Held| wishes.push((id, held, outcome.clone().of(held.lease)));
+        let stays = matches!(outcome, Outcome::Extend(_));
         attached.session().look(|state| {
-            let held = state.unsettled.range(..=up_to).map(|(id, held)| (*id, outcome.clone().of(held.lease)));
-            self.wishes.extend(held);
+            let held = &mut state.unsettled;
+            if stays {
+                held.range(..=up_to).for_each(|(id, held)| wish(*id, *held));
+            } else {
+                let later = up_to.checked_add(1).map(|next| held.split_off(&next)).unwrap_or_default();
+                std::mem::replace(held, later).into_iter().for_each(|(id, held)| wish(id, held));
+            }
             for id in ids {
-                match state.unsettled.get(&id) {
-                    Some(held) if id > up_to => self.wishes.push((id, outcome.clone().of(held.lease))),
-                    Some(_) => {}
+                match if stays { held.get(&id).copied() } else { held.remove(&id) } {
+                    Some(held) => wish(id, held),
+                    None if id <= up_to => {}
                     None => unknown.push(id),
                 }
             }
@@ -131,24 +139,27 @@ impl Arrived {
 
     /// One call for everything.
     fn settle(self, grpc: &Grpc, attached: &Attached) -> Pending {
-        let (ids, settlements): (Vec<u64>, Vec<Settlement>) = self.wishes.into_iter().unzip();
-        let times: Vec<Option<Duration>> = settlements.iter().map(extension).collect();
+        let mut held = Vec::with_capacity(self.wishes.len());
+        let mut settlements = Vec::with_capacity(self.wishes.len());
+        for (id, of, settlement) in self.wishes {
+            held.push((id, of, extension(&settlement)));
+            settlements.push(settlement);
+        }
         let (outcomes, commit) = match grpc.broker.settle(&grpc.principal, &attached.settings().group, settlements) {
             Ok((outcomes, commit)) => (outcomes, Some(commit)),
-            Err(error) => (vec![Err(error); ids.len()], None),
+            Err(error) => (vec![Err(error); held.len()], None),
         };
         attached.session().look(|state| {
-            for ((id, time), outcome) in ids.iter().zip(times).zip(&outcomes) {
-                keep(state, *id, time, outcome);
+            for ((id, held, extended), outcome) in held.iter().zip(&outcomes) {
+                keep(state, *id, *held, *extended, outcome);
             }
         });
         let mut results = Vec::with_capacity(self.requests.len());
-        let mut outcomes = ids.into_iter().zip(outcomes);
+        let mut outcomes = held.into_iter().map(|(id, ..)| id).zip(outcomes);
         let mut begin = 0;
         for Request { seq, end, unknown } in self.requests {
-            let refused =
-                outcomes.by_ref().take(end - begin).filter_map(|(id, outcome)| Some((id, outcome.err()?.into())));
-            let mut failed: Vec<_> = refused.collect();
+            let refused = |(id, outcome): (u64, broker::Result<()>)| Some((id, outcome.err()?.into()));
+            let mut failed: Vec<_> = outcomes.by_ref().take(end - begin).filter_map(refused).collect();
             failed.extend(unknown.into_iter().map(|id| (id, not_held(id))));
             results.push(result(seq, failed));
             begin = end;
@@ -166,21 +177,21 @@ fn extension(settlement: &Settlement) -> Option<Duration> {
 }
 
 /// What the session holds after a settlement.
-fn keep(state: &mut State, id: u64, extended: Option<Duration>, outcome: &broker::Result<()>) {
+fn keep(state: &mut State, id: u64, held: Held, extended: Option<Duration>, outcome: &broker::Result<()>) {
     match (outcome, extended) {
         (Ok(()), Some(time)) => {
             if let Some(held) = state.unsettled.get_mut(&id) {
                 held.until = held.until.map(|_| Instant::now() + time);
             }
         }
-        (Ok(()), None) => {
-            state.unsettled.remove(&id);
-        }
+        (Ok(()), None) => {}
         (Err(error), _) if error.kind == Kind::LeaseGone => {
             state.unsettled.remove(&id);
         }
         // Nothing happened: it may be settled later.
-        (Err(_), _) => {}
+        (Err(_), _) => {
+            state.unsettled.insert(id, held);
+        }
     }
 }
 
