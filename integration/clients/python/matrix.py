@@ -54,7 +54,7 @@ def at_random(now, seed):
                 of.choice([None, b"", of.randbytes(8), text(20).encode()]),
                 headers,
                 now - of.randrange(100_000),
-                {name: text(30).replace("\n", "") for name in TEXTS if name != "user_id" and of.random() < 0.4},
+                {name: text(30).replace("\n", "") or "-" for name in TEXTS if name != "user_id" and of.random() < 0.4},
                 of.choice([None, of.randrange(10)]),
                 of.choice([None, 1000 * of.randrange(600, 6000)]),
             )

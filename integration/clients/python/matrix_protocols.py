@@ -210,9 +210,11 @@ class Grpc:
 
     @staticmethod
     def said(one):
-        said = message.Message(timestamp=timestamp_of(one.timestamp_ms), value=one.body, key=one.key, priority=one.priority, **one.texts)
+        said = message.Message(timestamp=timestamp_of(one.timestamp_ms), value=one.body, key=one.key)
+        if one.texts or one.priority is not None or one.ttl_ms is not None:
+            said.properties.CopyFrom(message.Properties(priority=one.priority, **one.texts))
         if one.ttl_ms is not None:
-            said.ttl.CopyFrom(Duration(seconds=one.ttl_ms // 1000, nanos=one.ttl_ms % 1000 * 1_000_000))
+            said.properties.ttl.CopyFrom(Duration(seconds=one.ttl_ms // 1000, nanos=one.ttl_ms % 1000 * 1_000_000))
         for name, kind, value in one.headers:
             try:
                 said.headers.append(message.Header(name=name, text=value.decode(), type=kind or ""))
@@ -235,14 +237,15 @@ class Grpc:
 
     @staticmethod
     def seen(one):
-        optional = lambda name: getattr(one, name) if one.HasField(name) else None
-        seen = Message(optional("value"), optional("key"), [], one.timestamp.ToMilliseconds())
+        optional = lambda of, name: getattr(of, name) if of.HasField(name) else None
+        seen = Message(optional(one, "value"), optional(one, "key"), [], one.timestamp.ToMilliseconds())
         for header in (header for header in one.headers if header.name not in HIDDEN):
             value = header.text.encode() if header.WhichOneof("value") == "text" else header.binary
             seen.headers.append((header.name, header.type or None, value))
-        seen.texts = {name: getattr(one, name) for name in TEXTS if getattr(one, name)}
-        seen.priority = optional("priority")
-        seen.ttl_ms = one.ttl.ToMilliseconds() if one.HasField("ttl") else None
+        properties = one.properties
+        seen.texts = {name: getattr(properties, name) for name in TEXTS if getattr(properties, name)}
+        seen.priority = optional(properties, "priority")
+        seen.ttl_ms = properties.ttl.ToMilliseconds() if properties.HasField("ttl") else None
         return seen
 
     def take_of_group(self, topic, group, count):
