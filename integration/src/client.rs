@@ -38,18 +38,18 @@ pub fn built(name: &str) -> Command {
     Command::new(place::cached("bin").join(name))
 }
 
-/// Runs a program of checks.
+/// Runs a program of checks; what it printed.
 ///
 /// # Panics
 /// If a check failed, none ran, or the program did not end well. The message names the checks.
-pub fn run_checks(command: &mut Command) {
+pub fn run_checks(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = String::from_utf8_lossy(&output.stdout);
     let failed: Vec<&str> = text.lines().filter(|line| line.starts_with("not ok ")).collect();
     let passed = text.lines().filter(|line| line.starts_with("ok ")).count();
     println!("{text}");
     if failed.is_empty() && passed > 0 && output.status.success() {
-        return;
+        return text.into_owned();
     }
     let errors = String::from_utf8_lossy(&output.stderr);
     panic!("{passed} checks passed, {} failed ({}):\n{}\n{errors}", failed.len(), output.status, failed.join("\n"));

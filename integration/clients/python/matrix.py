@@ -6,7 +6,7 @@ import random
 import sys
 
 from checks import Checks, equal
-from matrix_protocols import TEXTS, Amqp, Grpc, Http, Kafka, Message, now_ms
+from matrix_protocols import TEXTS, Amqp, Grpc, Http, Kafka, Message, is_text, now_ms
 
 ADDRESSES = dict(zip(("http", "kafka", "amqp", "grpc"), sys.argv[1:5]))
 SEED = int(sys.argv[5]) if len(sys.argv) > 5 else random.SystemRandom().randrange(1 << 32)
@@ -54,7 +54,7 @@ def at_random(now, seed):
                 of.choice([None, b"", of.randbytes(8), text(20).encode()]),
                 headers,
                 now - of.randrange(100_000),
-                {name: text(30).replace("\n", "") for name in TEXTS if name != "user_id" and of.random() < 0.4},
+                {name: text(30).replace("\n", "") or "-" for name in TEXTS if name != "user_id" and of.random() < 0.4},
                 of.choice([None, of.randrange(10)]),
                 of.choice([None, 1000 * of.randrange(600, 6000)]),
             )
@@ -78,14 +78,6 @@ def comparable(message, publisher, consumer):
     if "AMQP" in (publisher.name, consumer.name):
         headers = sorted(headers, key=lambda header: header[0])
     return dataclasses.replace(message, headers=list(headers))
-
-
-def is_text(value):
-    try:
-        value.decode()
-        return True
-    except UnicodeDecodeError:
-        return False
 
 
 def topic_for(name, *users):

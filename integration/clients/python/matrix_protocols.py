@@ -1,6 +1,7 @@
 """Each protocol's own client as a publisher and a consumer of one kind of message, for matrix.py."""
 
 import base64
+import json
 import re
 import time
 from dataclasses import dataclass, field
@@ -25,6 +26,14 @@ TEXTS = {
 }  # fmt: skip
 # Headers that only say how others are to be read, or where a message came from.
 HIDDEN = {"tidegate-header-types", "amqp", "amqp-exchange", "amqp-routing-key"}
+
+
+def is_text(value):
+    try:
+        value.decode()
+        return True
+    except UnicodeDecodeError:
+        return False
 
 
 @dataclass
@@ -124,7 +133,8 @@ class Http:
         return answer.json() if answer.content else None
 
     def publish(self, topic, messages):
-        self.ask("POST", f"topics/{topic}/messages:batch", json={"messages": [self.said(one) for one in messages]})
+        results = self.ask("POST", f"topics/{topic}/messages:batch", wanted=(200, 207), json={"messages": [self.said(one) for one in messages]})["results"]
+        equal([result for result in results if result["status"] != 201], [], "refused")
 
     @staticmethod
     def said(one):
@@ -156,14 +166,15 @@ class Http:
     @staticmethod
     def body(one, text="text"):
         if text in one:
-            return one[text].encode()
+            value = one[text]
+            return (value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)).encode()
         encoded = one.get("base64" if text != "key" else "key_base64")
         return None if encoded is None else base64.b64decode(encoded)
 
     def seen(self, one):
         seen = Message(self.body(one), self.body(one, "key"), [], rfc3339(one["timestamp"]))
         expect("value" not in one or one["value"] is None, f"a body of JSON, which nobody sent: {one}")
-        seen.headers = [(header["name"], header.get("type"), self.body(header, "value")) for header in one.get("headers", [])]
+        seen.headers = [(header["name"], header.get("type"), self.body(header, "value")) for header in one.get("headers", []) if header["name"] not in HIDDEN]
         seen.texts = {name: one[name] for name in TEXTS if name in one}
         seen.priority = one.get("priority")
         seen.ttl_ms = milliseconds(one["ttl"]) if "ttl" in one else None
@@ -195,13 +206,15 @@ class Grpc:
     def publish(self, topic, messages):
         entries = [publisher.Entry(partition=0, message=self.said(one)) for one in messages]
         results = self.publisher.Publish(publisher.PublishRequest(topic=topic, entries=entries)).results
-        expect(all(result.HasField("published") for result in results), str(results)[:500])
+        equal([str(result) for result in results if not result.HasField("published")], [], "refused")
 
     @staticmethod
     def said(one):
-        said = message.Message(timestamp=timestamp_of(one.timestamp_ms), value=one.body, key=one.key, priority=one.priority, **one.texts)
+        said = message.Message(timestamp=timestamp_of(one.timestamp_ms), value=one.body, key=one.key)
+        if one.texts or one.priority is not None or one.ttl_ms is not None:
+            said.properties.CopyFrom(message.Properties(priority=one.priority, **one.texts))
         if one.ttl_ms is not None:
-            said.ttl.CopyFrom(Duration(seconds=one.ttl_ms // 1000, nanos=one.ttl_ms % 1000 * 1_000_000))
+            said.properties.ttl.CopyFrom(Duration(seconds=one.ttl_ms // 1000, nanos=one.ttl_ms % 1000 * 1_000_000))
         for name, kind, value in one.headers:
             try:
                 said.headers.append(message.Header(name=name, text=value.decode(), type=kind or ""))
@@ -224,14 +237,15 @@ class Grpc:
 
     @staticmethod
     def seen(one):
-        optional = lambda name: getattr(one, name) if one.HasField(name) else None
-        seen = Message(optional("value"), optional("key"), [], one.timestamp.ToMilliseconds())
-        for header in one.headers:
+        optional = lambda of, name: getattr(of, name) if of.HasField(name) else None
+        seen = Message(optional(one, "value"), optional(one, "key"), [], one.timestamp.ToMilliseconds())
+        for header in (header for header in one.headers if header.name not in HIDDEN):
             value = header.text.encode() if header.WhichOneof("value") == "text" else header.binary
             seen.headers.append((header.name, header.type or None, value))
-        seen.texts = {name: getattr(one, name) for name in TEXTS if getattr(one, name)}
-        seen.priority = optional("priority")
-        seen.ttl_ms = one.ttl.ToMilliseconds() if one.HasField("ttl") else None
+        properties = one.properties
+        seen.texts = {name: getattr(properties, name) for name in TEXTS if getattr(properties, name)}
+        seen.priority = optional(properties, "priority")
+        seen.ttl_ms = properties.ttl.ToMilliseconds() if properties.HasField("ttl") else None
         return seen
 
     def take_of_group(self, topic, group, count):
@@ -285,10 +299,10 @@ class Amqp:
     @staticmethod
     def value(kind, value):
         """As pika wants it to write this type."""
-        text = value.decode(errors="surrogateescape")
+        text = value.decode(errors="replace")
         match kind:
             case None:
-                return text if "\udc80" > max(text, default="") else value
+                return value.decode() if is_text(value) else value
             case "bytes":
                 return value
             case "boolean":
@@ -302,16 +316,12 @@ class Amqp:
             case "timestamp":
                 return datetime.fromisoformat(text.replace("Z", "+00:00"))
             case "table(int32,string)" | "array(int32,string)":
-                import json
-
                 return json.loads(text)
         raise AssertionError(f"pika writes no {kind}")
 
     @staticmethod
     def typed(value):
         """Type and text of what pika has read."""
-        import json
-
         match value:
             case bool():
                 return "boolean", b"true" if value else b"false"

@@ -113,7 +113,7 @@ fn put_scalar(out: &mut BytesMut, of: &HeaderType, text: &str) -> Option<()> {
         HeaderType::Decimal => {
             let (scale, value) = parse_decimal(text)?;
             put(out, b'D', [scale]);
-            out.put_u32(value);
+            out.put_i32(value);
         }
         HeaderType::String => put_long(out, b'S', text.as_bytes()),
         HeaderType::Base64 => put_long(out, b'S', &BASE64_STANDARD.decode(text).ok()?),

@@ -47,7 +47,7 @@ fn write_json(value: &RawValue<'_>, to: &mut Vec<u8>) {
         RawValue::Double(value) if value.is_finite() => write!(to, "{value:?}"),
         RawValue::Double(value) => write!(to, "\"{value:?}\""),
         RawValue::Decimal(scale, value) => {
-            write_decimal(*scale, *value, to);
+            write_decimal(*scale, value.cast_signed(), to);
             Ok(())
         }
         RawValue::LongString(bytes) => match std::str::from_utf8(bytes) {
@@ -94,10 +94,13 @@ fn write_list<T>(
     to.push(close);
 }
 
-/// `150` with a scale of 2 is `1.50`.
-fn write_decimal(scale: u8, value: u32, to: &mut Vec<u8>) {
-    let width = usize::from(scale) + 1;
-    let _ = write!(to, "{value:0width$}");
+/// `-150` with a scale of 2 is `-1.50`.
+fn write_decimal(scale: u8, value: i32, to: &mut Vec<u8>) {
+    if value < 0 {
+        to.push(b'-');
+    }
+    let (width, digits) = (usize::from(scale) + 1, value.unsigned_abs());
+    let _ = write!(to, "{digits:0width$}");
     if scale > 0 {
         to.insert(to.len() - usize::from(scale), b'.');
     }

@@ -43,7 +43,8 @@ pub enum HeaderType {
     DoubleNan(u64),
     /// RFC 3339; or whole seconds since the Unix epoch, which can tell the years that RFC 3339 cannot.
     Timestamp,
-    /// A decimal fraction of up to 32 bits, with up to 255 digits after the point: `1.50`.
+    /// A decimal fraction that is 32 bits signed, with up to 255 digits after the point: `-1.50`. AMQP's specification has
+    /// no sign there; its clients have.
     Decimal,
     /// Text or bytes. It goes without saying, except within tables and arrays, and where a header only happens to have a
     /// property's name.
@@ -221,9 +222,10 @@ fn split_bits(rest: &mut &str, digits: usize) -> Option<u64> {
     if is_canonical { u64::from_str_radix(bits, 16).ok() } else { None }
 }
 
-/// How many digits a decimal has after its point, and what it is without the point: 1.50 is (2, 150).
+/// How many digits a decimal has after its point, and what it is without the point: 1.50 is (2, 150), -1.50 is (2, -150).
 #[must_use]
-pub fn parse_decimal(text: &str) -> Option<(u8, u32)> {
+pub fn parse_decimal(text: &str) -> Option<(u8, i32)> {
+    let (negative, text) = text.strip_prefix('-').map_or((false, text), |text| (true, text));
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|digit| digit.is_ascii_digit());
     if whole.is_empty() || text.ends_with('.') || !digits(whole) || !digits(fraction) {
@@ -233,8 +235,10 @@ pub fn parse_decimal(text: &str) -> Option<(u8, u32)> {
     let value = whole
         .bytes()
         .chain(fraction.bytes())
-        .try_fold(0_u32, |value, digit| value.checked_mul(10)?.checked_add(u32::from(digit - b'0')))?;
-    Some((scale, value))
+        .try_fold(0_i64, |value, digit| value.checked_mul(10)?.checked_add(i64::from(digit - b'0')))?;
+    // Zero has no sign, so that each number has one text for each scale.
+    let value = if negative { value.checked_neg().filter(|value| *value != 0)? } else { value };
+    Some((scale, i32::try_from(value).ok()?))
 }
 
 #[cfg(test)]
@@ -311,11 +315,15 @@ mod tests {
             ("timestamp", "18446744073709551615", true),
             ("timestamp", "soon", false),
             ("decimal", "1.50", true),
-            ("decimal", "4294967295", true),
-            ("decimal", "4294967296", false),
+            ("decimal", "2147483647", true),
+            ("decimal", "2147483648", false),
+            ("decimal", "-21474836.48", true),
+            ("decimal", "-2147483649", false),
+            ("decimal", "-0.0", false),
             ("decimal", "1.", false),
             ("decimal", ".5", false),
-            ("decimal", "-1", false),
+            ("decimal", "-1", true),
+            ("decimal", "--1", false),
             ("bytes", "?", true),
             ("base64", "YQ==", false),
             ("void", "null", false),
