@@ -11,10 +11,12 @@ pub mod group;
 pub mod headers;
 pub mod store;
 
+mod ahead;
 mod commit;
 mod config;
 mod consume;
 mod counters;
+mod dead_letter;
 mod dedupe;
 mod engine;
 mod error;

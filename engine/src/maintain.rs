@@ -14,6 +14,8 @@ use crate::state::SNAPSHOT_VERSION;
 use crate::store::Environment;
 use crate::{Commit, Durability, EngineConfig, Error, PartitionId, Recovery, Result, Topic, Usage, Write};
 
+/// What nobody waits for is written after so long, or with the next thing that somebody does.
+const LAZY_COMMIT: Duration = Duration::from_millis(5);
 /// While the disk is full the committer tries again so often.
 const DISK_FULL_RETRY: Duration = Duration::from_millis(100);
 /// The most partitions a topic can have.
@@ -86,6 +88,9 @@ impl Shard {
         let mut inner = self.lock();
         if inner.has_no_work() && inner.failed.is_none() {
             self.work.wait(&mut inner);
+        }
+        if inner.has_time() && inner.failed.is_none() {
+            self.work.wait_for(&mut inner, LAZY_COMMIT);
         }
         let before = inner.pending.len();
         if before > 0
