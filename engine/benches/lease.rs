@@ -66,6 +66,48 @@ async fn fill(engine: &Engine, topic: &str, headers: usize, total: usize) {
     }
 }
 
+/// One group of many topics, of which few have anything, and many consumers that wait.
+async fn wide(engine: &Engine, namespace: &str, topics: usize, consumers: usize) {
+    let names: Vec<_> = (0..topics).map(|index| TopicName::new(namespace, &format!("t{index}")).unwrap()).collect();
+    let mut partitions = Vec::new();
+    let mut last = None;
+    for name in &names {
+        let config = TopicConfig { durability: Durability::PageCache, ..TopicConfig::default() };
+        let (topic, commit) = engine.create_topic(name.clone(), 1, config).unwrap();
+        partitions.push(topic.partitions[0]);
+        last = Some(commit);
+    }
+    last.unwrap().wait().await.unwrap();
+    let group = GroupName::new(namespace, "all").unwrap();
+    let config = GroupConfig { topics: names, ..GroupConfig::default() };
+    engine.create_group(group.clone(), config).unwrap().wait().await.unwrap();
+    let consumer = engine.new_consumer();
+    let acknowledge = true;
+    let request = LeaseRequest { consumer, max_messages: 50, max_bytes: 1 << 20, deadline: None, acknowledge };
+    // Every partition is started.
+    while !engine.lease(&group, request).await.unwrap().is_empty() {}
+    let waiting: Vec<_> = (0..consumers).map(|_| engine.watch_group(&group)).collect();
+    let batch = Batch::pack(&[Record { timestamp_ms: i64::MAX / 2, ..Record::default() }]).unwrap();
+    let rounds = 2_000;
+    let (mut watching, mut asking) = (0.0, 0.0);
+    for round in 0..rounds {
+        let partition = partitions[round * 7919 % topics];
+        engine.append(vec![Write::new(partition, batch.clone())]).await.commit.wait().await.unwrap();
+        let start = Instant::now();
+        drop(engine.watch_group(&group));
+        watching += start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        while !engine.lease(&group, request).await.unwrap().is_empty() {}
+        asking += start.elapsed().as_secs_f64();
+    }
+    drop(waiting);
+    println!(
+        "{topics} topics, {consumers} consumers: {:.2} µs to wait and leave, {:.1} µs to get one record and find no other",
+        watching / rounds as f64 * 1e6,
+        asking / rounds as f64 * 1e6
+    );
+}
+
 #[tokio::main]
 async fn main() {
     let directory =
@@ -81,5 +123,7 @@ async fn main() {
             run(&engine, "acknowledge on delivery", topic, credit, true, total).await;
         }
     }
+    wide(&engine, "few", 10, 1_000).await;
+    wide(&engine, "many", 10_000, 1_000).await;
     engine.close().await.unwrap();
 }

@@ -143,9 +143,7 @@ impl Shard {
                 return Err(Error::LimitReached { setting: "max_leases", limit: self.config.max_leases });
             }
         }
-        let ids = inner.state.group_partitions(inner.state.group(name)?);
-        let bounds: Vec<Bounds> = ids.into_iter().filter_map(|id| engine_bounds(&inner, id).ok()).collect();
-        inner.state.group_mut(name)?.next(&bounds, acknowledge, now_ms)
+        inner.state.next_for(name, acknowledge, now_ms)
     }
 
     /// A group came to a batch that cannot be decoded: it is counted and named, and the group goes on behind it if it may.

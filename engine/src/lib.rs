@@ -36,6 +36,7 @@ mod state;
 mod table;
 mod topic;
 mod types;
+mod waiting;
 
 pub use commit::{Commit, Watch};
 pub use config::{Durability, EngineConfig, Retention, TopicConfig};

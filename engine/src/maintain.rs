@@ -316,9 +316,7 @@ impl Shard {
         for (_, partition) in inner.state.partitions_mut() {
             partition.wake();
         }
-        for waiter in inner.state.group_waiters.values_mut().flat_map(|waiters| waiters.drain(..)) {
-            waiter.notify_one();
-        }
+        inner.state.wake_groups();
         drop(inner);
         drop(pending);
         self.work.notify_all();
