@@ -313,8 +313,8 @@ impl Shard {
         let mut inner = self.lock();
         inner.failed.get_or_insert(Error::Closed);
         let pending = std::mem::take(&mut inner.pending);
-        for (_, partition) in inner.state.partitions_mut() {
-            partition.wake();
+        for (id, partition) in inner.state.partitions_mut() {
+            partition.wake(id);
         }
         inner.state.wake_groups();
         drop(inner);

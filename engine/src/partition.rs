@@ -7,7 +7,7 @@ use crate::batch::BatchHeader;
 use crate::log::{Chunk, IndexEntry};
 use crate::producer::Producers;
 use crate::waiting::{Readers, Signal};
-use crate::{Durability, Error, Result, Topic};
+use crate::{Durability, Error, PartitionId, Result, Topic};
 
 /// A partition's state. Offsets run `log_start <= high_watermark <= next_offset`.
 #[derive(Debug, Default)]
@@ -60,21 +60,21 @@ impl Partition {
     }
 
     /// Lets readers see what is below `offset` and wakes those who waited for it.
-    pub(crate) fn publish(&mut self, offset: u64) {
+    pub(crate) fn publish(&mut self, id: PartitionId, offset: u64) {
         self.high_watermark = self.high_watermark.max(offset);
         self.readers.wake(self.high_watermark);
-        self.wake_groups();
+        self.wake_groups(id);
     }
 
     /// Wakes every waiter.
-    pub(crate) fn wake(&mut self) {
+    pub(crate) fn wake(&mut self, id: PartitionId) {
         self.readers.wake_all();
-        self.wake_groups();
+        self.wake_groups(id);
     }
 
     /// Wakes those who wait for the groups that consume it.
-    pub(crate) fn wake_groups(&mut self) {
-        let wake = |signal: &Weak<Signal>| signal.upgrade().map(|signal| signal.wake()).is_some();
+    pub(crate) fn wake_groups(&mut self, id: PartitionId) {
+        let wake = |signal: &Weak<Signal>| signal.upgrade().map(|signal| signal.note(id)).is_some();
         self.groups.retain(wake);
     }
 

@@ -489,7 +489,7 @@ impl Shard {
             if let Some(partition) = inner.state.partition_mut(id)
                 && partition.durability() <= reached
             {
-                partition.publish(end);
+                partition.publish(id, end);
             }
         };
         for entry in taken.iter().flat_map(|pending| &pending.entries) {

@@ -218,7 +218,7 @@ impl State {
         }
         // It may have grown: who waits for its groups looks again, and then waits for the new partitions too.
         if let Some(first) = topic.partitions.first().and_then(|id| self.partition_mut(*id)) {
-            first.wake_groups();
+            first.wake_groups(topic.partitions[0]);
         }
         let names = self.by_name.entry(topic.name.namespace().into()).or_default();
         names.insert(topic.name.name().into(), Arc::clone(&topic));
@@ -232,7 +232,7 @@ impl State {
         }
         for partition in &topic.partitions {
             if let Some(mut gone) = self.partitions.get_mut(partition.0 as usize).and_then(Option::take) {
-                gone.wake();
+                gone.wake(*partition);
                 self.deleted_active.insert(*partition, gone.active.drain(..).collect());
                 self.dropped.extend(gone.chunks);
             }
@@ -356,7 +356,10 @@ impl State {
         let known = self.subscriptions.get(name);
         if known.is_none_or(|known| known.version != self.changes) {
             let signal = known.map(|known| Arc::clone(&known.signal)).unwrap_or_default();
-            let partitions: Arc<[PartitionId]> = self.group_partitions(self.group(name)?).into();
+            let mut partitions = self.group_partitions(self.group(name)?);
+            partitions.sort_unstable();
+            let partitions: Arc<[PartitionId]> = partitions.into();
+            self.group_mut(name)?.subscribe(&partitions);
             for id in partitions.iter() {
                 if let Some(partition) = self.partition_mut(*id) {
                     partition.add_group(&signal);
@@ -370,13 +373,16 @@ impl State {
 
     /// Where a group's consumer goes on. See [`Group::next`].
     pub(crate) fn next_for(&mut self, name: &GroupName, acknowledge: bool, now_ms: i64) -> Result<Option<Next>> {
-        let partitions = Arc::clone(&self.subscription(name)?.partitions);
+        let subscription = self.subscription(name)?;
+        let (partitions, changed) = (Arc::clone(&subscription.partitions), subscription.signal.take_changed());
         let Self { groups, partitions: all, .. } = self;
         let bounds = |id: PartitionId| {
+            partitions.binary_search(&id).ok()?;
             let found = all.get(id.0 as usize)?.as_deref()?;
             Some(Bounds { partition: id, log_start: found.log_start, high_watermark: found.high_watermark })
         };
         let group = groups.get_mut(name).ok_or_else(|| Error::UnknownGroup(name.clone()))?;
-        group.next(&partitions, bounds, acknowledge, now_ms)
+        changed.into_iter().for_each(|id| group.touch(id));
+        group.next(bounds, acknowledge, now_ms)
     }
 }

@@ -1,6 +1,6 @@
 //! Who waits for something new, and finds itself out again without looking at the others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -40,22 +40,36 @@ impl Readers {
     }
 }
 
-/// Those who wait for a group's records, whichever of its partitions they come to.
+/// Those who wait for a group's records, whichever of its partitions they come to, and which these are.
 #[derive(Debug, Default)]
-pub(crate) struct Signal(Mutex<HashMap<usize, Arc<Notify>>>);
+pub(crate) struct Signal {
+    waiters: Mutex<HashMap<usize, Arc<Notify>>>,
+    changed: Mutex<HashSet<PartitionId>>,
+}
 
 impl Signal {
     pub(crate) fn add(&self, waiter: &Arc<Notify>) {
-        self.0.lock().insert(key(waiter), Arc::clone(waiter));
+        self.waiters.lock().insert(key(waiter), Arc::clone(waiter));
     }
 
     pub(crate) fn remove(&self, waiter: &Arc<Notify>) {
-        self.0.lock().remove(&key(waiter));
+        self.waiters.lock().remove(&key(waiter));
     }
 
     /// Wakes everybody. They are told once.
     pub(crate) fn wake(&self) {
-        self.0.lock().drain().for_each(|(_, waiter)| waiter.notify_one());
+        self.waiters.lock().drain().for_each(|(_, waiter)| waiter.notify_one());
+    }
+
+    /// There is something new in a partition.
+    pub(crate) fn note(&self, partition: PartitionId) {
+        self.changed.lock().insert(partition);
+        self.wake();
+    }
+
+    /// Partitions with something new since last asked.
+    pub(crate) fn take_changed(&self) -> HashSet<PartitionId> {
+        std::mem::take(&mut *self.changed.lock())
     }
 }
 
@@ -64,6 +78,7 @@ impl Signal {
 pub(crate) struct Subscription {
     /// The change it is as of.
     pub version: u64,
+    /// In order.
     pub partitions: Arc<[PartitionId]>,
     pub signal: Arc<Signal>,
 }

@@ -7,7 +7,8 @@
 //!
 //! # Handing out
 //! One call of `lease` by a consumer is, until enough is leased:
-//! 1. lock. [`Group::next`], given the bounds of the partitions that may be read, says where to go on:
+//! 1. lock. [`Group::touch`] the partitions with something new since. [`Group::next`], given the bounds of those that may be read,
+//!    says where to go on:
 //!    [`Next::Start`]: there is no progress on that partition. Find where [`GroupConfig::start`] lies, write and apply
 //!    [`Group::start`], ask again. (A group that starts at the latest record should be started on the partitions there are when
 //!    it is created; a partition added later starts at its first record.)
@@ -31,7 +32,8 @@
 //! [`Group::dead_lettered`] makes. If that fails, do nothing: the lease expires and the record comes round again.
 //! A group without a dead-letter topic has no dead letters: such records are acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -137,6 +139,15 @@ pub(crate) struct Settled {
     pub dead_letters: Vec<DeadLetter>,
 }
 
+/// What a partition has for a consumer.
+enum Asked {
+    Next(Next),
+    /// Nothing now, though nobody need touch it before it has.
+    Later,
+    /// Nothing until it is touched.
+    Nothing,
+}
+
 /// One group. See the module.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -151,8 +162,10 @@ pub(crate) struct Group {
     /// Sum of [`Progress::waiting`].
     waiting: usize,
     assigned: bool,
-    /// Which of the partitions offered is asked first.
-    turn: usize,
+    /// Partitions that may have something to hand out: the others need not be looked at.
+    candidates: BTreeSet<PartitionId>,
+    /// Who had its turn last.
+    turn: PartitionId,
     skipped: Vec<Acknowledged>,
 }
 
@@ -166,7 +179,8 @@ impl Group {
             leases: Leases::default(),
             waiting: 0,
             assigned: false,
-            turn: 0,
+            candidates: BTreeSet::new(),
+            turn: PartitionId(0),
             skipped: Vec::new(),
         }
     }
@@ -331,6 +345,7 @@ impl Group {
     /// The partitions are no more. Whoever deletes a topic calls this when that is applied, so it needs no record.
     pub(crate) fn forget_partitions(&mut self, partitions: &[PartitionId]) {
         for partition in partitions {
+            self.touch(*partition);
             self.doubtful.remove(partition);
             self.change(*partition, |progress| progress.reset());
             self.progress.remove(partition);
@@ -366,7 +381,6 @@ impl Group {
     /// [`Error::GroupMode`] while there are assigned members.
     pub(crate) fn next(
         &mut self,
-        partitions: &[PartitionId],
         bounds: impl Fn(PartitionId) -> Option<Bounds>,
         acknowledge: bool,
         now_ms: i64,
@@ -375,29 +389,42 @@ impl Group {
         if !acknowledge && self.is_full() {
             return Ok(None);
         }
-        for step in 0..partitions.len() {
-            let index = (self.turn + step) % partitions.len();
-            let bounds = bounds(partitions[index]);
-            if let Some(next) = bounds.and_then(|bounds| self.next_of(&bounds, now_ms)) {
-                self.turn = index + 1;
-                return Ok(Some(next));
+        for _ in 0..self.candidates.len() {
+            let later = self.candidates.range((Bound::Excluded(self.turn), Bound::Unbounded)).next();
+            let Some(id) = later.or_else(|| self.candidates.first()).copied() else { break };
+            self.turn = id;
+            match bounds(id).map(|bounds| self.next_of(&bounds, now_ms)) {
+                Some(Asked::Next(next)) => return Ok(Some(next)),
+                Some(Asked::Later) => {}
+                Some(Asked::Nothing) | None => drop(self.candidates.remove(&id)),
             }
         }
         Ok(None)
     }
 
-    fn next_of(&mut self, bounds: &Bounds, now_ms: i64) -> Option<Next> {
+    fn next_of(&mut self, bounds: &Bounds, now_ms: i64) -> Asked {
         let Bounds { partition, log_start, high_watermark } = *bounds;
         self.advance_log_start(partition, log_start);
         let may_read = self.may_wait();
-        let offset = self.change(partition, |progress| match progress.next_ready(now_ms) {
-            Some(ready) => Some(ready),
-            None => Some(progress.next_unread()).filter(|unread| may_read && *unread < high_watermark),
+        let asked = self.change(partition, |progress| match progress.next_ready(now_ms) {
+            Some(offset) => Asked::Next(Next::Read { partition, offset }),
+            None => match progress.next_unread() {
+                offset if offset < high_watermark && may_read => Asked::Next(Next::Read { partition, offset }),
+                offset if offset < high_watermark || progress.waiting() > 0 => Asked::Later,
+                _ => Asked::Nothing,
+            },
         });
-        match offset {
-            None => Some(Next::Start(partition)),
-            Some(offset) => offset.map(|offset| Next::Read { partition, offset }),
-        }
+        asked.unwrap_or(Asked::Next(Next::Start(partition)))
+    }
+
+    /// These are the partitions it consumes; any of them may have something.
+    pub(crate) fn subscribe(&mut self, partitions: &[PartitionId]) {
+        self.candidates = partitions.iter().copied().collect();
+    }
+
+    /// There may be something in a partition.
+    pub(crate) fn touch(&mut self, partition: PartitionId) {
+        self.candidates.insert(partition);
     }
 
     fn is_full(&self) -> bool {
@@ -530,6 +557,7 @@ impl Group {
             }
             Settlement::Release(_) => {
                 self.leases.remove(id.partition, id.offset);
+                self.touch(id.partition);
                 self.change(id.partition, |progress| progress.give_back(id.offset, true));
             }
             Settlement::Extend(_, time) => {
@@ -557,6 +585,7 @@ impl Group {
     pub(crate) fn release_consumer(&mut self, consumer: ConsumerId) -> usize {
         let released = self.leases.release(consumer);
         for (partition, offset) in &released {
+            self.touch(*partition);
             self.change(*partition, |progress| progress.give_back(*offset, true));
         }
         released.len()
@@ -635,6 +664,7 @@ impl Group {
             GroupRecord::Acknowledged(runs) => runs.iter().for_each(|run| self.acknowledge(run)),
             GroupRecord::Failed(failed) => {
                 for failed in failed {
+                    self.touch(failed.partition);
                     self.leases.remove(failed.partition, failed.offset);
                     self.change(failed.partition, |progress| progress.fail(failed));
                 }

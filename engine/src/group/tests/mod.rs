@@ -81,9 +81,19 @@ fn bounds(high_watermark: u64) -> [Bounds; 1] {
 
 /// Where it goes on, in partitions with these bounds.
 fn ask(group: &mut Group, bounds: &[Bounds], acknowledge: bool, now_ms: i64) -> Result<Option<Next>, crate::Error> {
-    let partitions: Vec<_> = bounds.iter().map(|bounds| bounds.partition).collect();
+    bounds.iter().for_each(|bounds| group.touch(bounds.partition));
+    ask_touched(group, bounds, acknowledge, now_ms)
+}
+
+/// The same when nothing is new but what the group was told of.
+fn ask_touched(
+    group: &mut Group,
+    bounds: &[Bounds],
+    acknowledge: bool,
+    now_ms: i64,
+) -> Result<Option<Next>, crate::Error> {
     let of = |id| bounds.iter().find(|bounds| bounds.partition == id).copied();
-    group.next(&partitions, of, acknowledge, now_ms)
+    group.next(of, acknowledge, now_ms)
 }
 
 fn next(group: &mut Group, high_watermark: u64, now_ms: i64) -> Option<u64> {

@@ -175,7 +175,7 @@ impl World {
         let mut turns = 0;
         while given < most {
             let (bounds, now_ms) = (self.bounds(), self.now_ms());
-            let Some(next) = ask(&mut self.group, &bounds, acknowledge, now_ms).unwrap() else {
+            let Some(next) = ask_touched(&mut self.group, &bounds, acknowledge, now_ms).unwrap() else {
                 return self.check_nothing_is_due();
             };
             given += self.walk(next, consumer, most - given, deadline, acknowledge);
@@ -431,6 +431,7 @@ impl World {
         }
         assert_eq!(replayed.snapshot(), self.group.snapshot());
         self.group = if from_snapshot { Group::restore(self.group.snapshot()) } else { replayed };
+        self.group.subscribe(&PARTITIONS);
         for bounds in self.bounds() {
             self.group.doubt_deliveries(bounds.partition, bounds.high_watermark);
         }
@@ -457,6 +458,7 @@ impl World {
             Mode::OrderedByKey => Mode::Shared,
         };
         self.group.set_config(GroupConfig { mode, ..self.group.config().clone() });
+        self.group.subscribe(&PARTITIONS);
         self.snapshot = self.group.snapshot();
         self.written.clear();
         self.forget_leases();
@@ -479,13 +481,14 @@ impl World {
                 let stored =
                     Stored { key, expires_at_ms, exists: true, owed, attempts: 0, handed_out: false, doubtful: false };
                 self.log(PARTITIONS[*partition]).records.push(stored);
+                self.group.touch(PARTITIONS[*partition]);
             }
             Op::Lease { consumer, most, deadline, acknowledge } => {
                 self.lease(ConsumerId(*consumer), *most, *deadline, *acknowledge)
             }
             Op::Ask => {
                 let (bounds, now_ms) = (self.bounds(), self.now_ms());
-                self.asked = ask(&mut self.group, &bounds, false, now_ms).unwrap();
+                self.asked = ask_touched(&mut self.group, &bounds, false, now_ms).unwrap();
             }
             Op::WalkLate { consumer } => {
                 if let Some(next) = self.asked.take() {

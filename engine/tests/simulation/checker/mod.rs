@@ -57,6 +57,8 @@ struct TopicModel {
     exists: Sure,
     /// It once was there for certain.
     existed: bool,
+    /// Somebody asked for its deletion, which may yet happen.
+    going: bool,
     durability: Durability,
     retention: Retention,
 }
@@ -119,6 +121,7 @@ impl Checker {
             partitions: Vec::new(),
             exists: Sure::Maybe,
             existed: false,
+            going: false,
             durability,
             retention: retention.clone(),
         };
@@ -154,6 +157,7 @@ impl Checker {
     pub fn topic_is(&mut self, id: Uuid, exists: Sure) {
         let Some(topic) = self.topics.get_mut(&id) else { return };
         topic.exists = exists;
+        topic.going = true;
         for partition in &topic.partitions {
             if let Some(model) = self.partitions.get_mut(partition) {
                 model.exists = exists;
@@ -164,8 +168,11 @@ impl Checker {
     /// A growth or creation up to so many partitions was acknowledged.
     pub fn topic_acknowledged(&mut self, id: Uuid, partitions: usize) {
         if let Some(topic) = self.topics.get_mut(&id) {
-            topic.exists = Sure::Yes;
             topic.existed = true;
+            if topic.going {
+                return;
+            }
+            topic.exists = Sure::Yes;
             for partition in topic.partitions.iter().take(partitions) {
                 if let Some(model) = self.partitions.get_mut(partition) {
                     model.exists = Sure::Yes;
@@ -188,6 +195,7 @@ impl Checker {
             require!(kept.is_some() || topic.exists != Sure::Yes, "topic {} ({id}) is gone", topic.name);
             topic.exists = if kept.is_some() { Sure::Yes } else { Sure::No };
             topic.existed |= kept.is_some();
+            topic.going = false;
             for gone in topic.partitions.split_off(kept.unwrap_or(0)) {
                 let Some(model) = self.partitions.get_mut(&gone) else { continue };
                 require!(kept.is_none() || model.exists != Sure::Yes, "partition {gone} of {} is gone", topic.name);
