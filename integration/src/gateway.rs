@@ -35,6 +35,14 @@ impl Setup {
         self
     }
 
+    /// Sets the size of segments, and that of a queue's messages, which a segment must hold, to no more.
+    #[must_use]
+    pub fn small_segments(self, size: &str) -> Self {
+        self.set("engine.segment_bytes", size)
+            .set("defaults.queue.max_message_bytes", "1MiB")
+            .set("listeners.amqp.max_message_bytes", "512KiB")
+    }
+
     /// Lets the log contain errors with this text.
     #[must_use]
     pub fn expect_error(mut self, text: &str) -> Self {

@@ -53,7 +53,7 @@ fn kill_9_under_load() {
     let kills: u32 = setting("TIDEGATE_KILLS", 10);
     let kept_gib: u64 = setting("TIDEGATE_KEPT_GIB", 0);
     let segment = if kept_gib > 0 { "128MiB" } else { "8MiB" };
-    let mut gateway = Setup::default().set("engine.segment_bytes", segment).start();
+    let mut gateway = Setup::default().small_segments(segment).start();
     if kept_gib > 0 {
         drop(Load::new(&gateway, "kept", 1));
         load::fill(&gateway, "kept", kept_gib * 1024);
@@ -102,7 +102,7 @@ fn a_power_cut_loses_nothing_acknowledged() {
     };
     let data = disk.path().join("data");
     // The file system dies under the process, which says so; then the process is killed too.
-    let setup = Setup::default().data(&data).set("engine.segment_bytes", "8MiB").expect_error("");
+    let setup = Setup::default().data(&data).small_segments("8MiB").expect_error("");
     let mut gateway = setup.start();
     let load = full_load(&gateway);
     for _ in 0..3 {

@@ -26,7 +26,7 @@ fn disk_full_and_recovered() {
     };
     let ballast = disk.path().join("ballast");
     write_zeroes(&ballast, 32);
-    let setup = Setup::default().data(disk.path().join("data")).set("engine.segment_bytes", "2MiB");
+    let setup = Setup::default().data(disk.path().join("data")).small_segments("2MiB");
     let mut gateway = setup.expect_error("disk").expect_error("space").start();
     drop(Load::new(&gateway, "before", 1));
     load::fill(&gateway, "before", 2);
