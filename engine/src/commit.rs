@@ -29,7 +29,7 @@ impl Commit {
     /// Waits.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] or [`Error::Closed`]: it is unknown whether the write survives.
+    /// [`Error::Undecided`], [`Error::Poisoned`] or [`Error::Closed`]: it is unknown whether the write survives.
     pub async fn wait(self) -> Result<()> {
         match self.0 {
             Waiting::Done(result) => result,

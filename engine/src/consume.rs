@@ -15,7 +15,7 @@ use crate::group::{
 };
 use crate::log::Entry;
 use crate::record::StateRecord;
-use crate::shard::{Inner, Shard};
+use crate::shard::{Inner, Origin, Shard};
 use crate::{
     Appended, Atomic, Commit, Durability, Engine, Error, GroupName, PartitionId, Result, TopicName, Write, headers,
 };
@@ -114,7 +114,10 @@ async fn hand_out(
                 Err(Error::OffsetOutOfRange { .. } | Error::UnknownPartition) => return Ok(()),
                 read => read?,
             };
-            shard.decode(partition, offset, read.batches, wanted)?
+            match shard.decode(partition, offset, read.batches, wanted)? {
+                (decoded, Some(bad)) if decoded.is_empty() => return shard.pass_over(name, partition, &bad),
+                (decoded, _) => decoded,
+            }
         }
     };
     let mut inner = shard.lock();
@@ -128,6 +131,13 @@ async fn hand_out(
     shard.keep_skipped(&mut inner, name);
     shard.queue_dead_letters(&mut inner, name, dead);
     Ok(())
+}
+
+/// A stored batch that does not decode, though its bytes check.
+struct Undecodable {
+    from: u64,
+    to: u64,
+    reason: String,
 }
 
 /// A batch's records, and the offsets it stands for.
@@ -159,27 +169,34 @@ impl Shard {
         cache.get(&partition).filter(|batch| (batch.base_offset..batch.end).contains(&offset)).map(Arc::clone)
     }
 
-    /// Decodes batches until they hold `wanted` records from `offset` on.
+    /// Decodes batches until they hold `wanted` records from `offset` on, or one cannot be decoded.
     fn decode(
         &self,
         partition: PartitionId,
         offset: u64,
         runs: Vec<Bytes>,
         wanted: usize,
-    ) -> Result<Vec<Arc<Decoded>>> {
+    ) -> Result<(Vec<Arc<Decoded>>, Option<Undecodable>)> {
         let mut decoded = Vec::new();
         let mut found = 0;
-        for mut run in runs {
+        let mut bad = None;
+        'runs: for mut run in runs {
             while !run.is_empty() && found < wanted {
                 let batch = Batch::split_from(&mut run)?;
                 let base_offset = batch.header.base_offset;
+                let end = base_offset + u64::from(batch.header.last_offset_delta) + 1;
                 let records = if batch.header.is_control() {
                     Vec::new()
                 } else {
-                    batch.records(base_offset, self.config.max_decompressed_bytes)?
+                    match batch.records(base_offset, self.config.max_decompressed_bytes) {
+                        Ok(records) => records,
+                        Err(error) => {
+                            bad = Some(Undecodable { from: base_offset, to: end, reason: error.to_string() });
+                            break 'runs;
+                        }
+                    }
                 };
                 found += records.iter().filter(|record| record.offset >= offset).count();
-                let end = base_offset + u64::from(batch.header.last_offset_delta) + 1;
                 decoded.push(Arc::new(Decoded { base_offset, end, bytes: batch.bytes.len(), records }));
             }
         }
@@ -191,7 +208,21 @@ impl Shard {
             }
             cache.insert(partition, Arc::clone(last));
         }
-        Ok(decoded)
+        Ok((decoded, bad))
+    }
+
+    /// A group came to a batch that cannot be decoded: it is counted and named, and the group goes on behind it if it may.
+    fn pass_over(&self, name: &GroupName, partition: PartitionId, bad: &Undecodable) -> Result<()> {
+        let Undecodable { from, to, ref reason } = *bad;
+        let mut inner = self.lock();
+        let found = inner.state.partition(partition)?;
+        let Some(topic) = found.topic.as_ref().map(|topic| topic.name.clone()) else { return Ok(()) };
+        let reason = reason.clone();
+        let error = Error::Undecodable { topic, partition: found.index, from, to, reason };
+        Counters::add(&self.counters.undecodable, 1);
+        let passed = inner.state.group_mut(name)?.pass_over(partition, from, to);
+        tracing::error!(%error, group = %name, passed_over = passed, "a group came to a batch that cannot be decoded");
+        if passed { Ok(()) } else { Err(error) }
     }
 
     /// Offers records to the group, upwards from `offset`.
@@ -286,13 +317,19 @@ impl Shard {
 
     // ---- settling -----------------------------------------------------------------------------------------------
 
-    pub(crate) fn settle(&self, name: &GroupName, settlements: Vec<Settlement>) -> Result<(Vec<Result<()>>, Commit)> {
+    /// `told`: somebody waits for the settlements to be durable.
+    pub(crate) fn settle(
+        &self,
+        name: &GroupName,
+        settlements: Vec<Settlement>,
+        told: bool,
+    ) -> Result<(Vec<Result<()>>, Commit)> {
         let clock = &self.environment.clock;
         let mut inner = self.lock();
         inner.check_writable(&[], true)?;
         // A refusal must leave the leases as they are, so the room is looked for before they are settled.
         inner.check_room(name.name().len() + MAX_SETTLEMENT_BYTES * (settlements.len() + 1), true)?;
-        let durability = settlement_durability(&inner, &settlements);
+        let durability = if told { settlement_durability(&inner, &settlements) } else { Durability::Memory };
         let settled = inner.state.group_mut(name)?.settle(&settlements, clock.monotonic(), clock.now_ms());
         let commit = self.keep(&mut inner, name, settled.records, durability)?;
         self.queue_dead_letters(&mut inner, name, settled.dead_letters);
@@ -393,7 +430,10 @@ impl Shard {
     fn bury(&self, name: &GroupName, letter: &DeadLetter) -> Result<()> {
         let LeaseId { partition, offset, .. } = letter.lease;
         let read = self.load(self.plan_read(partition, offset, 1)?)?;
-        let decoded = self.decode(partition, offset, read.batches, 1)?;
+        let (decoded, bad) = self.decode(partition, offset, read.batches, 1)?;
+        if let Some(Undecodable { reason, .. }) = bad {
+            return Err(Error::BadBatch(reason));
+        }
         let record = decoded.iter().flat_map(|batch| &batch.records).find(|record| record.offset == offset);
         let mut inner = self.lock();
         let group = inner.state.group(name)?;
@@ -402,7 +442,7 @@ impl Shard {
         if let (Some(record), Some(topic)) = (record, group.config().dead_letter.clone()) {
             let copy = dead_letter_copy(&inner, name, letter, record)?;
             let target = dead_letter_partition(&inner, &topic, record)?;
-            self.append_all(&mut inner, vec![Write::new(target, copy)], &mut entries)?;
+            self.append_all(&mut inner, vec![Write::new(target, copy)], Origin::Engine, &mut entries)?;
         }
         let done = StateRecord::Group { name: name.clone(), record: done };
         entries.push(Entry::State(done.encode()?));
@@ -528,7 +568,7 @@ impl Shard {
             inner.state.group_mut(name)?.check(settlements)?;
         }
         let mut entries = Vec::new();
-        let appended = self.append_all(&mut inner, atomic.writes, &mut entries)?;
+        let appended = self.append_all(&mut inner, atomic.writes, Origin::Publisher, &mut entries)?;
         for (name, settlements) in &atomic.settlements {
             let settled = inner.state.group_mut(name)?.settle(settlements, clock.monotonic(), clock.now_ms());
             records.extend(settled.records.into_iter().map(|record| StateRecord::Group { name: name.clone(), record }));

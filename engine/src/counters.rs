@@ -21,6 +21,8 @@ pub struct Counters {
     pub rewritten_bytes: AtomicU64,
     /// Records dead-lettered.
     pub dead_lettered: AtomicU64,
+    /// Batches that groups came to and could not decode.
+    pub undecodable: AtomicU64,
     /// Reads that met data which does not check.
     pub corrupt_reads: AtomicU64,
 }

@@ -76,7 +76,7 @@ impl Engine {
     /// Commits what is queued, once. False when there was nothing to do.
     ///
     /// # Errors
-    /// [`Error::DiskFull`]: still queued. Any other: the engine is poisoned.
+    /// [`Error::DiskFull`]: what did not fit is still queued. Any other: the engine is poisoned.
     pub fn turn(&self) -> Result<bool> {
         self.shard.turn()
     }
@@ -431,7 +431,16 @@ impl Engine {
     /// # Errors
     /// [`Error::UnknownGroup`], or why nothing can be written.
     pub fn settle(&self, name: &GroupName, settlements: Vec<Settlement>) -> Result<(Vec<Result<()>>, Commit)> {
-        self.shard.settle(name, settlements)
+        self.shard.settle(name, settlements, true)
+    }
+
+    /// Settles leases for a consumer that is told nothing of it: a result for each, in order. They are written with what
+    /// is written next, within milliseconds; [`Engine::sync`] waits for them. What a crash forgets is delivered again.
+    ///
+    /// # Errors
+    /// As [`Engine::settle`].
+    pub fn settle_untold(&self, name: &GroupName, settlements: Vec<Settlement>) -> Result<Vec<Result<()>>> {
+        self.shard.settle(name, settlements, false).map(|(results, _)| results)
     }
 
     /// Returns every lease of a consumer, uncounted.

@@ -29,6 +29,24 @@ pub enum Error {
     /// A record batch is malformed, fails its checksum or claims more than it carries. Send a correct one.
     #[error("bad record batch: {0}")]
     BadBatch(String),
+    /// A stored batch cannot be decoded. If it decompresses to too much, raise `max_decompressed_bytes`; otherwise move the
+    /// group past it.
+    #[error(
+        "the batch at offsets {from}..{to} of partition {partition} of topic '{topic}' cannot be decoded: {reason}; \
+         raise max_decompressed_bytes if that is why, or move the group past it"
+    )]
+    Undecodable {
+        /// The topic.
+        topic: TopicName,
+        /// Partition index within the topic.
+        partition: u32,
+        /// The batch's first offset.
+        from: u64,
+        /// The offset after its last.
+        to: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The batch is larger than the topic accepts. Send less at a time or raise `max_message_bytes`.
     #[error("a batch of {bytes} bytes is over the topic's limit of {limit} bytes (max_message_bytes)")]
     TooLarge {
@@ -108,6 +126,13 @@ pub enum Error {
     /// The disk is full. Publishing works again as soon as there is space; consuming goes on.
     #[error("the disk is full: free space or enlarge the volume, publishing then works again by itself")]
     DiskFull,
+    /// The disk became full after this was accepted. It stays queued and is written as soon as there is space, unless the
+    /// process ends before: the outcome is unknown. Sent again it may be there twice, but from an idempotent producer or with
+    /// an idempotency key it is recognised.
+    #[error(
+        "the disk is full: this was accepted and is written when there is space, unless the gateway stops before that"
+    )]
+    Undecided,
     /// A write or sync of the log failed. Nothing can be promised until the process has been restarted.
     #[error("the log failed and takes no more writes until a restart: {0}")]
     Poisoned(String),
@@ -157,7 +182,12 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::DiskFull | Self::Closed | Self::Poisoned(_) | Self::LimitReached { .. } | Self::GroupMode { .. }
+            Self::DiskFull
+                | Self::Undecided
+                | Self::Closed
+                | Self::Poisoned(_)
+                | Self::LimitReached { .. }
+                | Self::GroupMode { .. }
         )
     }
 }

@@ -9,7 +9,7 @@ use crate::gather::Gather;
 use crate::log::{SNAPSHOT_MAGIC, SegmentKind, TailCache, Writer, recover, seal_object};
 use crate::record::StateRecord;
 use crate::schedule::SCHEDULE_PARTITION;
-use crate::shard::{Inner, Shard};
+use crate::shard::{Inner, Origin, Shard};
 use crate::state::SNAPSHOT_VERSION;
 use crate::store::Environment;
 use crate::{Commit, Durability, EngineConfig, Error, PartitionId, Recovery, Result, Topic, Usage, Write};
@@ -18,6 +18,9 @@ use crate::{Commit, Durability, EngineConfig, Error, PartitionId, Recovery, Resu
 const DISK_FULL_RETRY: Duration = Duration::from_millis(100);
 /// The most partitions a topic can have.
 const MAX_TOPIC_PARTITIONS: u32 = 10_000;
+
+/// State that nobody waits for is written with what comes within this time, or then.
+const UNHURRIED: Duration = Duration::from_millis(10);
 
 impl Shard {
     /// Opens the shard's log and recovers its state.
@@ -33,6 +36,7 @@ impl Shard {
             pending: std::collections::VecDeque::new(),
             pending_bytes: 0,
             gathering: 1,
+            urgent: false,
             queued: 0,
             written: 0,
             durable: 0,
@@ -86,6 +90,9 @@ impl Shard {
         let mut inner = self.lock();
         if inner.has_no_work() && inner.failed.is_none() {
             self.work.wait(&mut inner);
+        }
+        if !inner.urgent && !inner.pending.is_empty() && inner.failed.is_none() {
+            self.work.wait_for(&mut inner, UNHURRIED);
         }
         let before = inner.pending.len();
         if before > 0
@@ -176,22 +183,37 @@ impl Shard {
     /// Appends scheduled batches whose time has come to where they were meant to go.
     fn deliver_due(&self) {
         let now_ms = self.environment.clock.now_ms();
+        let mut after = None;
+        let mut failed = 0;
         loop {
-            let due = self.lock().state.schedule.due(now_ms);
-            let Some((offset, targets)) = due else { break };
-            match self.deliver_scheduled(offset, targets) {
+            let next = self.lock().state.schedule.due(now_ms, after);
+            let Some((due, targets)) = next else { break };
+            after = Some(due);
+            match self.deliver_scheduled(due.1, targets) {
                 Ok(true) => {}
-                // Due before it was written, as on a full disk.
-                Ok(false) => break,
-                Err(error) => {
-                    tracing::warn!(%error, offset, "a scheduled record could not be delivered; it will be tried again");
+                // Due before it was written; so are those behind it.
+                Ok(false) => {
+                    let soon = self.environment.clock.monotonic() + Duration::from_millis(1);
+                    let mut inner = self.lock();
+                    if !inner.disk_full {
+                        self.wake_at(&mut inner, soon);
+                    }
                     break;
+                }
+                Err(Error::DiskFull | Error::Poisoned(_) | Error::Closed) => break,
+                Err(error) => {
+                    failed += 1;
+                    if failed == 1 {
+                        let offset = due.1;
+                        tracing::warn!(%error, offset, "a scheduled batch cannot be delivered; it will be tried again");
+                    }
                 }
             }
         }
         let mut inner = self.lock();
-        if let Some(next_ms) = inner.state.schedule.next_due() {
-            let wait = Duration::from_millis(u64::try_from(next_ms - now_ms).unwrap_or(0).max(1));
+        // What is due and could not be delivered is tried again with the next round of maintenance.
+        if let Some(next_ms) = inner.state.schedule.next_after(now_ms) {
+            let wait = Duration::from_millis(u64::try_from(next_ms - now_ms).unwrap_or(0));
             let due = self.environment.clock.monotonic() + wait;
             self.wake_at(&mut inner, due);
         }
@@ -202,12 +224,16 @@ impl Shard {
         let read = self.load(self.plan_read(SCHEDULE_PARTITION, offset, 1)?)?;
         let Some(mut bytes) = read.batches.into_iter().next() else { return Ok(false) };
         let batch = Batch::split_from(&mut bytes)?;
+        let given_up = batch.header.base_offset != offset;
+        if given_up {
+            tracing::warn!(offset, "a scheduled batch was given up with the part of the log it was in");
+        }
         let mut inner = self.lock();
         let partitions: Vec<_> = targets.into_iter().filter(|id| inner.state.partition(*id).is_ok()).collect();
         let mut entries = Vec::new();
-        if !partitions.is_empty() {
+        if !partitions.is_empty() && !given_up {
             let write = Write { partitions, batch, dedupe: None, deliver_at_ms: None };
-            self.append_all(&mut inner, vec![write], &mut entries)?;
+            self.append_all(&mut inner, vec![write], Origin::Engine, &mut entries)?;
         }
         let done = StateRecord::ScheduledDone { offset };
         entries.push(crate::log::Entry::State(done.encode()?));

@@ -1,6 +1,7 @@
 //! Records that wait for their delivery time: kept in a partition of their own, delivered by a second append when due.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,18 +29,16 @@ impl Schedule {
         Some(targets)
     }
 
-    /// When the next one is due, wall-clock ms since the Unix epoch.
-    pub(crate) fn next_due(&self) -> Option<i64> {
-        self.by_due.first().map(|(due_ms, _)| *due_ms)
+    /// When the next one will be due of those that are not yet, wall-clock ms since the Unix epoch.
+    pub(crate) fn next_after(&self, now_ms: i64) -> Option<i64> {
+        self.by_due.range((now_ms.saturating_add(1), 0)..).next().map(|(due_ms, _)| *due_ms)
     }
 
-    /// The next one that is due.
-    pub(crate) fn due(&self, now_ms: i64) -> Option<(u64, Vec<PartitionId>)> {
-        let (due_ms, offset) = *self.by_due.first()?;
-        if due_ms > now_ms {
-            return None;
-        }
-        self.waiting.get(&offset).map(|(_, targets)| (offset, targets.clone()))
+    /// The first that is due behind the one named, with when it was due, its offset, and where it goes.
+    pub(crate) fn due(&self, now_ms: i64, after: Option<(i64, u64)>) -> Option<((i64, u64), Vec<PartitionId>)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let due = *self.by_due.range((from, Bound::Unbounded)).next().filter(|(due_ms, _)| *due_ms <= now_ms)?;
+        self.waiting.get(&due.1).map(|(_, targets)| (due, targets.clone()))
     }
 
     /// The first offset still needed; none when nothing waits.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -62,6 +63,8 @@ pub(crate) struct Inner {
     pub pending_bytes: usize,
     /// The committer is woken when so many are queued.
     pub gathering: usize,
+    /// Somebody waits for what is queued, or reads it.
+    pub urgent: bool,
     /// Changes queued, written and synced since the shard was opened, as the number of the last one.
     pub queued: u64,
     pub written: u64,
@@ -99,7 +102,17 @@ pub(crate) struct Inner {
     /// Records given up, to be copied.
     pub dead_letters: Vec<(crate::GroupName, DeadLetter)>,
     /// When maintenance should next look after leases and timers (monotonic).
-    pub next_due: Option<std::time::Duration>,
+    pub next_due: Option<Duration>,
+}
+
+/// Who wants something appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Somebody outside.
+    Publisher,
+    /// The engine: it was accepted before, so a topic's limit of size that was lowered since, or that is another topic's,
+    /// does not stop it.
+    Engine,
 }
 
 /// Entries that must be in one block, and who waits for them.
@@ -108,7 +121,8 @@ pub(crate) struct Pending {
     number: u64,
     durability: Durability,
     done: Option<oneshot::Sender<Result<()>>>,
-    _budget: Option<OwnedSemaphorePermit>,
+    /// Held until it is written, or until the disk is found full.
+    budget: Option<OwnedSemaphorePermit>,
 }
 
 impl Shard {
@@ -180,7 +194,7 @@ impl Shard {
         let mut durability = Durability::Memory;
         let mut results = Vec::with_capacity(writes.len());
         for write in writes {
-            let result = self.place(&mut inner, write, now_ms, &mut entries);
+            let result = self.place(&mut inner, write, Origin::Publisher, now_ms, &mut entries);
             if let Ok(appended) = &result {
                 durability = durability.max(appended.durability);
             }
@@ -199,13 +213,14 @@ impl Shard {
         &self,
         inner: &mut Inner,
         writes: Vec<Write>,
+        origin: Origin,
         entries: &mut Vec<Entry>,
     ) -> Result<Vec<Appended>> {
         for write in &writes {
-            self.judge(inner, write)?;
+            self.judge(inner, write, origin)?;
         }
         let now_ms = self.environment.clock.now_ms();
-        writes.into_iter().map(|write| self.place(inner, write, now_ms, entries)).collect()
+        writes.into_iter().map(|write| self.place(inner, write, origin, now_ms, entries)).collect()
     }
 
     /// Queues entries for the committer.
@@ -224,15 +239,19 @@ impl Shard {
             (Some(done), Commit::waiting(wait))
         };
         inner.queued += 1;
-        inner.pending.push_back(Pending { entries, number: inner.queued, durability, done, _budget: budget });
-        if inner.pending.len() >= inner.gathering {
+        // State that nobody waits for may wait for company.
+        let is_urgent = done.is_some() || entries.iter().any(|entry| !matches!(entry, Entry::State(_)));
+        let begins_to_wait = inner.pending.is_empty();
+        inner.urgent |= is_urgent;
+        inner.pending.push_back(Pending { entries, number: inner.queued, durability, done, budget });
+        if begins_to_wait || (is_urgent && inner.pending.len() >= inner.gathering) {
             self.work.notify_one();
         }
         commit
     }
 
     /// What a write is: new, a repeat, or refused. Changes nothing.
-    fn judge(&self, inner: &Inner, write: &Write) -> Result<Option<Appended>> {
+    fn judge(&self, inner: &Inner, write: &Write, origin: Origin) -> Result<Option<Appended>> {
         if let Some(error) = &inner.failed {
             return Err(error.clone());
         }
@@ -240,7 +259,7 @@ impl Shard {
         for id in &write.partitions {
             let partition = inner.state.partition(*id)?;
             let limit = partition.topic.as_ref().map_or(usize::MAX, |topic| topic.config.max_message_bytes as usize);
-            if write.batch.bytes.len() > limit {
+            if write.batch.bytes.len() > limit && origin == Origin::Publisher {
                 return Err(Error::TooLarge { bytes: write.batch.bytes.len(), limit });
             }
         }
@@ -275,8 +294,15 @@ impl Shard {
     }
 
     /// Gives a write its offsets and adds its entries.
-    fn place(&self, inner: &mut Inner, write: Write, now_ms: i64, entries: &mut Vec<Entry>) -> Result<Appended> {
-        if let Some(repeat) = self.judge(inner, &write)? {
+    fn place(
+        &self,
+        inner: &mut Inner,
+        write: Write,
+        origin: Origin,
+        now_ms: i64,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Appended> {
+        if let Some(repeat) = self.judge(inner, &write, origin)? {
             return Ok(repeat);
         }
         let first = write.partitions[0];
@@ -317,18 +343,24 @@ impl Shard {
     /// Commits what is queued, once. False when there was nothing to do.
     ///
     /// # Errors
-    /// [`Error::DiskFull`]: everything is still queued. Any other: the shard is poisoned.
+    /// [`Error::DiskFull`]: what did not fit is still queued. Any other: the shard is poisoned.
     pub(crate) fn turn(&self) -> Result<bool> {
         let mut writer = self.writer.lock();
         let Some((mut taken, mark)) = self.take(writer.next_sequence() + 1) else { return Ok(false) };
-        match self.commit(&mut writer, &mut taken, mark) {
+        let mut committed = self.commit(&mut writer, &mut taken, mark);
+        if committed == Err(Error::DiskFull) {
+            let room = writer.room();
+            let mut fitting = self.put_back_all_but(room, taken);
+            committed = if fitting.is_empty() { Ok(()) } else { self.commit(&mut writer, &mut fitting, mark) };
+            committed = committed.and(Err(Error::DiskFull));
+            taken = fitting;
+        }
+        match committed {
             Ok(()) => Ok(true),
             Err(Error::DiskFull) => {
-                let mut inner = self.lock();
-                inner.note_disk_full();
-                // It was of a state with these applied, and they are not written.
-                inner.snapshot_wanted |= inner.snapshot_taken.take().is_some();
-                inner.put_back(taken);
+                if !taken.is_empty() {
+                    drop(self.put_back_all_but(0, taken));
+                }
                 Err(Error::DiskFull)
             }
             Err(error) => {
@@ -337,6 +369,28 @@ impl Shard {
                 Err(poisoned)
             }
         }
+    }
+
+    /// The disk is full. Returns the first of those taken, that fit the space there is. The rest is queued again and written
+    /// when it can be, for its changes are made; but who waits for it, or for anything behind it, is told.
+    fn put_back_all_but(&self, room: u64, mut taken: Vec<Pending>) -> Vec<Pending> {
+        let mut size = 0;
+        let mut fits = |pending: &Pending| {
+            size += pending.size() as u64;
+            size <= room
+        };
+        let rest = taken.split_off(taken.iter().take_while(|pending| fits(pending)).count());
+        let mut inner = self.lock();
+        inner.note_disk_full();
+        // It was of a state with these applied, and they are not written.
+        inner.snapshot_wanted |= inner.snapshot_taken.take().is_some();
+        inner.put_back(rest);
+        // Who waits to be admitted is let through, to be refused.
+        inner.pending.iter_mut().for_each(|pending| drop(pending.budget.take()));
+        let undecided = inner.pending.iter_mut().filter_map(|pending| pending.done.take()).collect::<Vec<_>>();
+        drop(inner);
+        undecided.into_iter().for_each(|done| drop(done.send(Err(Error::Undecided))));
+        taken
     }
 
     /// Takes from the queue what makes one block, and a snapshot of the state as of exactly that block if one is wanted.
@@ -359,6 +413,7 @@ impl Shard {
             taken.push(pending);
         }
         inner.pending_bytes -= bytes;
+        inner.urgent = !inner.pending.is_empty();
         if everything && let Err(error) = self.take_snapshot(&mut inner, next_sequence) {
             tracing::warn!(%error, "no snapshot could be taken");
         }
@@ -415,6 +470,10 @@ impl Shard {
         Counters::add(&self.counters.blocks, 1);
         let mut inner = self.lock();
         inner.room = writer.room();
+        if inner.spare.is_none() && !inner.disk_full && inner.room < self.config.segment_bytes / 2 {
+            // Before what is admitted comes to more than there is space reserved for.
+            self.wake_at(&mut inner, Duration::ZERO);
+        }
         inner.bytes_since_snapshot += bytes.len() as u64;
         for (id, entry) in index {
             if let Some(partition) = inner.state.partition_mut(id) {
@@ -565,6 +624,7 @@ impl Inner {
     fn put_back(&mut self, taken: Vec<Pending>) {
         for pending in taken.into_iter().rev() {
             self.pending_bytes += pending.size();
+            self.urgent = true;
             self.pending.push_front(pending);
         }
     }

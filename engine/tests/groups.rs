@@ -347,3 +347,43 @@ async fn a_group_that_never_began_can_be_purged() {
     assert_eq!(engine.purge(&workers).unwrap().0, 3);
     assert!(lease(&engine, &workers, 9).await.is_empty());
 }
+
+/// A batch whose checksum is right and whose records are not what it says: gzip that is none.
+fn undecodable() -> Batch {
+    let mut bytes = batch(&["lost", "too"]).bytes.to_vec();
+    bytes[22] |= 1;
+    let crc = u32::try_from(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &bytes[21..])).unwrap();
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    Batch::split_from(&mut bytes.into()).unwrap()
+}
+
+#[tokio::test]
+async fn a_batch_that_cannot_be_decoded_is_named_and_does_not_stop_the_group() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    let partition = with_records(&engine, 1).await;
+    write(&engine, Write::new(partition, undecodable())).await;
+    append(&engine, partition, &["after"]).await;
+    let workers = create(&engine, GroupConfig::default()).await;
+    let deliveries = lease(&engine, &workers, 9).await;
+    assert_eq!(offsets(&deliveries), [0, 3]);
+    acknowledge(&engine, &workers, &deliveries).await;
+    assert_eq!(engine.lag(&workers).unwrap()[0].messages, 2, "it is not acknowledged");
+    assert_eq!(engine.counters().undecodable.load(std::sync::atomic::Ordering::Relaxed), 1);
+
+    // What order its keys have is not known: a group that must keep it goes on only when it is moved.
+    let config = GroupConfig { mode: Mode::OrderedByKey, topics: vec![name("orders")], ..GroupConfig::default() };
+    drop(engine.create_group(group("ordered"), config).unwrap());
+    assert_eq!(offsets(&lease(&engine, &group("ordered"), 9).await), [0]);
+    let request = LeaseRequest {
+        consumer: engine.new_consumer(),
+        max_messages: 9,
+        max_bytes: 1 << 20,
+        deadline: None,
+        acknowledge: false,
+    };
+    let error = engine.lease(&group("ordered"), request).await.unwrap_err();
+    assert!(matches!(error, Error::Undecodable { from: 1, to: 3, .. }), "{error}");
+    drop(engine.seek(&group("ordered"), &[(partition, 3)]).unwrap());
+    assert_eq!(offsets(&lease(&engine, &group("ordered"), 9).await), [3]);
+}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use support::*;
 use tidegate_engine::store::Environment;
 use tidegate_engine::store::faulty::{End, Fault, FaultyStore, SimulatedClock};
-use tidegate_engine::{Engine, Error, TopicConfig, TopicName, Write};
+use tidegate_engine::{Engine, EngineConfig, Error, TopicConfig, TopicName, Write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_written_is_read_and_survives_reopening() {
@@ -131,4 +131,35 @@ async fn a_header_that_was_not_wholly_written_is_no_newer_version() {
     let error = Engine::open_manual(small(), Environment::local(directory.path()).unwrap()).map(drop).unwrap_err();
     assert!(matches!(error, Error::Format { found: 200, .. }), "{error}");
     assert!(path.exists());
+}
+
+#[tokio::test]
+async fn whoever_waits_is_told_that_the_disk_is_full_and_what_was_accepted_is_written_later() {
+    let store = FaultyStore::new(7);
+    let clock = Arc::new(SimulatedClock::new(1_700_000_000_000));
+    let environment = Environment { store: Arc::new(store.clone()), clock };
+    let (engine, _) = Engine::open_manual(EngineConfig { pending_bytes: 200_000, ..small() }, environment).unwrap();
+    let partition = topic(&engine, "orders", 1, TopicConfig::default()).await.partitions[0];
+    store.set_capacity(store.used());
+    let value = "x".repeat(9_000);
+    let mut commits = Vec::new();
+    for _ in 0..20 {
+        commits.push(engine.append(vec![Write::new(partition, batch(&[&value]))]).await.commit);
+    }
+    assert_eq!(engine.turn(), Err(Error::DiskFull));
+    let mut answers = Vec::new();
+    for commit in commits {
+        answers.push(commit.wait().await);
+    }
+    let written = answers.iter().take_while(|answer| answer.is_ok()).count();
+    assert!(written > 1 && answers[written..].iter().all(|answer| *answer == Err(Error::Undecided)), "{answers:?}");
+    assert_eq!(read_all(&engine, partition).await.len(), written, "what fits is written");
+    // The queue is as full as it may be, and still nobody waits.
+    let refused = engine.append(vec![Write::new(partition, batch(&["new"]))]).await;
+    assert_eq!(refused.results, [Err(Error::DiskFull)]);
+    store.set_capacity(u64::MAX);
+    engine.maintain().unwrap();
+    settle(&engine).await;
+    assert_eq!(read_all(&engine, partition).await.len(), 20);
+    assert_eq!(append(&engine, partition, &["new"]).await, 20);
 }

@@ -3,9 +3,14 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use support::*;
 use tidegate_engine::batch::Batch;
-use tidegate_engine::{DedupeKey, Error, Retention, TopicConfig, Write};
+use tidegate_engine::store::Environment;
+use tidegate_engine::store::faulty::SimulatedClock;
+use tidegate_engine::{DedupeKey, Engine, EngineConfig, Error, Retention, TopicConfig, Write};
 
 fn forever() -> Retention {
     Retention { time: None, ..Retention::default() }
@@ -142,6 +147,35 @@ async fn delayed_records_come_at_their_time_and_survive_a_restart() {
     assert_eq!(read_all(&engine, topic).await, [(0, "first".to_owned()), (1, "second".to_owned())]);
     assert_eq!(engine.usage().scheduled, 0);
     engine.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_delayed_record_that_cannot_be_delivered_does_not_hold_up_those_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SimulatedClock::new(1_700_000_000_000));
+    let environment = Environment { clock: clock.clone(), ..Environment::local(directory.path()).unwrap() };
+    let config = EngineConfig { tail_cache_bytes: 0, ..small() };
+    let engine = Engine::open_manual(config, environment).unwrap().0;
+    let retention = TopicConfig { retention: forever(), ..TopicConfig::default() };
+    let later = topic(&engine, "later", 1, retention.clone()).await.partitions[0];
+    let large = "larger than will be allowed ".repeat(20);
+    for (value, delay) in [("this one decays", 1_000), (&large, 2_000), ("small", 3_000)] {
+        let deliver_at_ms = Some(1_700_000_000_000 + delay);
+        write(&engine, Write { deliver_at_ms, ..Write::new(later, batch(&[value])) }).await;
+    }
+    drop(engine.alter_topic(&name("later"), TopicConfig { max_message_bytes: 100, ..retention }).unwrap());
+    let path = directory.path().join("log-0000000000000000.seg");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(15).position(|found| found == b"this one decays").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    clock.advance(Duration::from_secs(5));
+    for _ in 0..2 {
+        engine.maintain().unwrap();
+        settle(&engine).await;
+    }
+    assert_eq!(read_all(&engine, later).await, [(0, large), (1, "small".to_owned())]);
+    assert_eq!(engine.usage().scheduled, 1, "it is kept, until an operator gives it up");
 }
 
 #[tokio::test]

@@ -29,6 +29,16 @@ struct Stored {
     version: u32,
     cluster_id: String,
     ack_key: String,
+    /// Of the other two, so that a changed byte is no other identity. Files of the first versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<String>,
+}
+
+impl Stored {
+    fn digest(&self) -> String {
+        let text = format!("{}\n{}", self.cluster_id, self.ack_key);
+        blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
+    }
 }
 
 impl Identity {
@@ -60,6 +70,9 @@ impl Identity {
         if stored.version != 1 {
             return Err(format!("it has version {}, and this program reads version 1", stored.version));
         }
+        if stored.checksum.as_ref().is_some_and(|found| *found != stored.digest()) {
+            return Err("its checksum does not match: restore it from a backup".to_owned());
+        }
         let key = BASE64_URL_SAFE_NO_PAD.decode(stored.ack_key).ok();
         let ack_key = key.and_then(|key| key.try_into().ok()).ok_or("ack_key is not 32 bytes in base64")?;
         Ok(Self { cluster_id: stored.cluster_id, ack_key })
@@ -67,11 +80,9 @@ impl Identity {
 
     /// After a crash the file is there whole or not at all. Nobody else may read it: it holds a key.
     fn store(&self, data_dir: &Path, path: &Path) -> io::Result<()> {
-        let stored = Stored {
-            version: 1,
-            cluster_id: self.cluster_id.clone(),
-            ack_key: BASE64_URL_SAFE_NO_PAD.encode(self.ack_key),
-        };
+        let ack_key = BASE64_URL_SAFE_NO_PAD.encode(self.ack_key);
+        let mut stored = Stored { version: 1, cluster_id: self.cluster_id.clone(), ack_key, checksum: None };
+        stored.checksum = Some(stored.digest());
         let unfinished = data_dir.join(format!("{FILE}.tmp"));
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         file.write_all(&serde_json::to_vec_pretty(&stored)?)?;
@@ -97,6 +108,22 @@ mod tests {
         assert!(first.ack_key != [0; 32]);
         let mode = fs::metadata(directory.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_changed_byte_is_noticed_and_a_file_without_a_checksum_opens() {
+        let directory = tempfile::tempdir().unwrap();
+        let identity = Identity::open(directory.path()).unwrap();
+        let path = directory.path().join(FILE);
+        let mut stored: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        stored["cluster_id"] = "another".into();
+        fs::write(&path, stored.to_string()).unwrap();
+        let error = Identity::open(directory.path()).err().unwrap();
+        assert!(error.to_string().contains("checksum"), "{error}");
+        stored["cluster_id"] = identity.cluster_id.clone().into();
+        stored.as_object_mut().unwrap().remove("checksum").unwrap();
+        fs::write(&path, stored.to_string()).unwrap();
+        assert!(Identity::open(directory.path()).unwrap() == identity);
     }
 
     #[test]

@@ -35,12 +35,11 @@ impl Setup {
         self
     }
 
-    /// Sets the size of segments, and that of a queue's messages, which a segment must hold, to no more.
+    /// Has segments of this size, and messages over AMQP that fit in the smallest.
     #[must_use]
-    pub fn small_segments(self, size: &str) -> Self {
-        self.set("engine.segment_bytes", size)
-            .set("defaults.queue.max_message_bytes", "1MiB")
-            .set("listeners.amqp.max_message_bytes", "512KiB")
+    pub fn segments(self, size: &str) -> Self {
+        let setup = self.set("engine.segment_bytes", size).set("defaults.queue.max_message_bytes", "1MiB");
+        setup.set("listeners.amqp.max_message_bytes", "512KiB")
     }
 
     /// Lets the log contain errors with this text.
@@ -84,9 +83,9 @@ impl Setup {
             data: self.data.clone().unwrap_or_else(|| scratch.path().join("data")),
             log: scratch.path().join("gateway.log"),
             http: place::free_address(),
-            grpc: place::free_address(),
             kafka: place::free_address(),
             amqp: place::free_address(),
+            grpc: place::free_address(),
             admin: place::free_address(),
             child: None,
             ready_after: Duration::ZERO,
@@ -102,12 +101,12 @@ pub struct Gateway {
     pub data: PathBuf,
     /// HTTP listener.
     pub http: SocketAddr,
-    /// gRPC listener.
-    pub grpc: SocketAddr,
     /// Kafka listener.
     pub kafka: SocketAddr,
     /// AMQP listener.
     pub amqp: SocketAddr,
+    /// gRPC listener.
+    pub grpc: SocketAddr,
     /// Admin listener.
     pub admin: SocketAddr,
     /// From the start of the process to readiness, at the last start.
@@ -221,9 +220,9 @@ impl Gateway {
         command.arg("--data-dir").arg(&self.data);
         let listeners = [
             ("--http", self.http),
-            ("--grpc", self.grpc),
             ("--kafka", self.kafka),
             ("--amqp", self.amqp),
+            ("--grpc", self.grpc),
             ("--admin", self.admin),
         ];
         for (flag, address) in listeners {

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
 mod amqp_peer;
+pub mod amqp_wire;
 pub mod client;
 mod gateway;
 pub mod history;

@@ -2,7 +2,8 @@
 //!
 //! Every offset below `committed` or in `acknowledged` is done. Every other one below `cursor` is tracked in exactly one place:
 //! leased (the group keeps those), `ready`, `delayed`, or held behind another one of its key. Nobody has looked at the offsets
-//! from `cursor` on since the group was opened, though they may have failed before that.
+//! from `cursor` on since the group was opened, though they may have failed before that. A batch that cannot be decoded is
+//! passed over until the next start or move of the group: its offsets below `cursor` are nowhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -187,6 +188,14 @@ impl Progress {
     pub(crate) fn give_back(&mut self, offset: u64, handed_out: bool) {
         if offset >= self.committed && offset < self.cursor {
             self.ready.insert(offset, handed_out);
+        }
+    }
+
+    /// What lies in a range cannot be decoded: the group goes on behind it, and it stays unacknowledged.
+    pub(crate) fn pass_over(&mut self, range: &Range<u64>) {
+        self.ready.retain(|offset, _| !range.contains(offset));
+        if range.contains(&self.next_unread()) {
+            self.cursor = range.end;
         }
     }
 

@@ -455,6 +455,16 @@ impl Group {
         }
     }
 
+    /// The batch at `from..to` cannot be decoded. A shared group goes on behind it; one ordered by key must not, for it is not
+    /// known which keys it would pass. Whether it does.
+    pub(crate) fn pass_over(&mut self, partition: PartitionId, from: u64, to: u64) -> bool {
+        let may = self.config.mode == Mode::Shared;
+        if may {
+            self.change(partition, |progress| progress.pass_over(&(from..to)));
+        }
+        may
+    }
+
     fn skip(&mut self, partition: PartitionId, from: u64, to: u64) {
         match self.skipped.last_mut() {
             Some(last) if last.partition == partition && last.to == from => last.to = to,

@@ -234,9 +234,13 @@ impl World {
         self.checker.note(format!("turn: {turned:?}"));
         match turned {
             Ok(_) | Err(Error::DiskFull) => {}
-            Err(error) => self.expected("turn", &error)?,
+            Err(ref error) => self.expected("turn", error)?,
         }
-        self.take_answers()
+        self.take_answers()?;
+        if turned == Err(Error::DiskFull) && !self.waiting.is_empty() {
+            return Err(format!("the disk is full, and nobody is told: {:?}", self.waiting_for()));
+        }
+        Ok(())
     }
 
     pub fn take_answers(&mut self) -> Verdict {
@@ -328,7 +332,7 @@ impl World {
             }
             Error::Io { .. } => !self.undisturbed(),
             Error::Closed => self.closing || !self.undisturbed(),
-            Error::DiskFull => self.full || !self.undisturbed(),
+            Error::DiskFull | Error::Undecided => self.full || !self.undisturbed(),
             Error::UnknownPartition | Error::UnknownTopic(_) | Error::LimitReached { .. } => true,
             _ => false,
         };

@@ -82,6 +82,11 @@ fn engine_families(engine: &Engine) -> Vec<Family> {
         ),
         Family::counter("tidegate_dead_lettered", "Records dead-lettered", count(&counters.dead_lettered)),
         Family::counter(
+            "tidegate_undecodable_batches",
+            "Batches that groups came to and could not decode",
+            count(&counters.undecodable),
+        ),
+        Family::counter(
             "tidegate_corrupt_reads",
             "Reads that met data which does not check",
             count(&counters.corrupt_reads),

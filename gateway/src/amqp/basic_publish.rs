@@ -107,6 +107,8 @@ pub(super) struct Publishing {
     stuck: Vec<Outbound>,
     /// Of `filling` and `stuck`, in order.
     sequences: Vec<Sequence>,
+    /// What time it was at the first of them.
+    now_ms: Option<i64>,
     /// Publishes appended that wait for their confirmation.
     unconfirmed: usize,
     routes: HashMap<(Box<str>, Box<str>), Arc<Route>>,
@@ -152,6 +154,7 @@ impl Publishing {
     /// Takes what is to be appended.
     fn take(&mut self) -> Result<Vec<Outbound>> {
         self.last.clear();
+        self.now_ms = None;
         let mut outbound = mem::take(&mut self.stuck);
         for Filling { partitions, builder, deliver_at_ms, publishers } in self.filling.drain(..) {
             let batch = builder.finish().map_err(broker::Error::from)?;
@@ -265,7 +268,7 @@ impl Session<'_> {
                 &placed
             }
         };
-        let now_ms = now_ms();
+        let now_ms = *self.publishing.now_ms.get_or_insert_with(now_ms);
         let filling = self.publishing.batch(partitions, message.deliver_at_ms(now_ms), body.len());
         message.append(&mut filling.builder, now_ms)?;
         filling.publishers.push(publisher);

@@ -75,10 +75,10 @@ impl Session<'_> {
     /// Makes the settlements gathered. A queue that has been deleted needs none.
     pub(super) fn settle_gathered(&mut self) -> Result<()> {
         for (queue, settlements) in std::mem::take(&mut self.settling.by_queue) {
-            match self.listener.broker.settle(&self.opened.principal, &queue, settlements) {
+            match self.listener.broker.settle_untold(&self.opened.principal, &queue, settlements) {
                 // A lease that is gone was taken back by an operator, or with its queue. Nobody is told when it is durable,
                 // unless by the answer to a later request.
-                Ok((_, _commit)) => self.unsynced = true,
+                Ok(()) => self.unsynced = true,
                 Err(error) if error.kind == Kind::NotFound => {}
                 Err(error) => return Err(error.into()),
             }

@@ -49,7 +49,7 @@ fn kind(name: &str) -> Result<ExchangeKind> {
         "topic" => Ok(ExchangeKind::Topic),
         "headers" | "x-consistent-hash" | "x-modulus-hash" | "x-random" | "x-local-random" | "x-delayed-message"
         | "x-recent-history" => Err(Exception::not_implemented(format_args!("exchange type {name}"))),
-        _ => Err(Exception::new(Code::CommandInvalid, format!("invalid exchange type '{}'", name.escape_debug()))),
+        _ => Err(Exception::new(Code::PreconditionFailed, format!("invalid exchange type '{}'", name.escape_debug()))),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Listener;
-use super::codec::{Connection, Limits, MIN_FRAME_MAX, Method, Payload, Table, Text, Value};
+use super::codec::{Connection, Limits, MIN_FRAME_MAX, Method, Payload, RawTable, RawValue, Table, Text, Value};
 use super::error::{Code, Exception};
 use super::session::{Ended, Wire};
 use crate::broker::Principal;
@@ -26,8 +26,8 @@ pub(super) struct Opened {
     pub(super) connection_blocked: bool,
 }
 
-/// The mechanisms of RFC 4422 that there are.
-const MECHANISMS: &str = "PLAIN";
+/// The mechanisms that there are: RFC 4616's, and the specification's own, which says the same in a table.
+const MECHANISMS: &str = "PLAIN AMQPLAIN";
 /// While no user exists, clients that must send credentials send these.
 const GUEST: &str = "guest";
 
@@ -93,25 +93,52 @@ fn start() -> Connection {
 
 /// Who the client is. There are no users yet, so it is nobody in particular, whom configuration lets in where it binds the listener.
 fn authenticate(mechanism: &Text, response: &Bytes) -> Result<Principal, Exception> {
-    if mechanism != MECHANISMS {
-        return Err(Exception::new(
-            Code::CommandInvalid,
-            format!("unknown authentication mechanism '{}': use PLAIN", mechanism.escape_debug()),
-        ));
-    }
-    let mut parts = response.split(|byte| *byte == 0);
-    // RFC 4616: whom to act as, who it is, the password.
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(b"" | b"guest"), Some(user), Some(password), None)
-            if user == GUEST.as_bytes() && password == GUEST.as_bytes() =>
-        {
+    let credentials = match mechanism.as_str() {
+        "PLAIN" => plain(response),
+        "AMQPLAIN" => amqplain(response),
+        other => {
+            return Err(Exception::new(
+                Code::CommandInvalid,
+                format!("unknown authentication mechanism '{}': use PLAIN or AMQPLAIN", other.escape_debug()),
+            ));
+        }
+    };
+    match credentials {
+        Some((user, password)) if user == GUEST.as_bytes() && password == GUEST.as_bytes() => {
             Ok(Principal::anonymous())
         }
         _ => Err(Exception::new(
             Code::AccessRefused,
-            "Login was refused using authentication mechanism PLAIN: this gateway has no users, log in as guest with the password guest",
+            format!(
+                "Login was refused using authentication mechanism {}: this gateway has no users, log in as guest with the password guest",
+                mechanism.as_str()
+            ),
         )),
     }
+}
+
+/// User and password.
+type Credentials<'a> = (&'a [u8], &'a [u8]);
+
+/// RFC 4616: whom to act as, who it is, the password.
+fn plain(response: &[u8]) -> Option<Credentials<'_>> {
+    let mut parts = response.split(|byte| *byte == 0);
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(b"" | b"guest"), Some(user), Some(password), None) => Some((user, password)),
+        _ => None,
+    }
+}
+
+/// A table without its length, with LOGIN and PASSWORD.
+fn amqplain(response: &[u8]) -> Option<Credentials<'_>> {
+    let table = RawTable::check(response, &Limits::default()).ok()?;
+    let text = |wanted: &[u8]| {
+        table.iter().find_map(|(name, value)| match value {
+            RawValue::LongString(text) if name == wanted => Some(text),
+            _ => None,
+        })
+    };
+    text(b"LOGIN").zip(text(b"PASSWORD"))
 }
 
 async fn tune(listener: &Listener, wire: &mut Wire<'_>) -> Result<(u16, usize, Option<Duration>), Ended> {

@@ -272,8 +272,10 @@ impl<'a> Session<'a> {
             while self.may_read()
                 && let Some(frame) = self.wire.reader.next_frame()?
             {
-                self.last_read = Instant::now();
-                self.frame(frame).await?;
+                if let Some((channel, method)) = self.frame(frame)? {
+                    // Boxed, because it is rare, and the session's own future is as large as the largest in it.
+                    Box::pin(self.request(channel, method)).await?;
+                }
             }
             self.settle_gathered()?;
             self.publish_gathered().await?;
@@ -321,35 +323,68 @@ impl<'a> Session<'a> {
 
     // ---- frames -------------------------------------------------------------------------------------------------
 
-    async fn frame(&mut self, frame: Frame) -> Result<(), Ended> {
+    /// Handles what needs no waiting, which is what comes most; gives back a request that may have to wait.
+    fn frame(&mut self, frame: Frame) -> Result<Option<(u16, Method)>, Ended> {
         let Frame { channel, payload } = frame;
         if channel == 0 {
             return match payload {
-                Payload::Method(method) => self.connection(method),
-                Payload::Heartbeat => Ok(()),
+                Payload::Method(method) => self.connection(method).map(|()| None),
+                Payload::Heartbeat => Ok(None),
                 Payload::Header(_) | Payload::Body(_) => {
-                    Err(Exception::new(Code::CommandInvalid, "channel 0 is the connection's own: it takes no content")
-                        .into())
+                    let message = "channel 0 is the connection's own: it takes no content";
+                    Err(Exception::new(Code::CommandInvalid, message).into())
                 }
             };
         }
-        match payload {
-            Payload::Method(method) => {
-                let (class_id, method_id, name) = (method.class_id(), method.method_id(), method.name());
-                match self.method(channel, method).await {
-                    Ok(()) => Ok(()),
-                    Err(exception) => self.fail(channel, exception, (class_id, method_id, name)),
+        let (about, done) = match payload {
+            Payload::Header(header) => (PUBLISH, self.content_header(channel, header)),
+            Payload::Body(body) => (PUBLISH, self.content_body(channel, body)),
+            Payload::Method(Method::Basic(method)) if self.is_ready(channel) => {
+                match self.message_method(channel, method) {
+                    Ok(None) => return Ok(None),
+                    Ok(Some(method)) => return Ok(Some((channel, Method::Basic(method)))),
+                    Err((about, exception)) => (about, Err(exception)),
                 }
             }
-            Payload::Header(header) => {
-                let done = self.content_header(channel, header);
-                done.or_else(|exception| self.fail(channel, exception, PUBLISH))
+            Payload::Method(method) => return Ok(Some((channel, method))),
+            Payload::Heartbeat => return Err(Malformed::Heartbeat.into()),
+        };
+        match done {
+            Ok(()) => Ok(None),
+            Err(exception) => self.fail(channel, exception, about).map(|()| None),
+        }
+    }
+
+    /// Whether a channel is open and between messages.
+    fn is_ready(&self, id: u16) -> bool {
+        self.channels.get(&id).is_some_and(|channel| !channel.closing && channel.receiving.is_none())
+    }
+
+    /// Publishes and settlements; gives back any other method of the class.
+    fn message_method(&mut self, id: u16, method: codec::Basic) -> Result<Option<codec::Basic>, (About, Exception)> {
+        use codec::Basic as B;
+        let (about, done) = match method {
+            B::Publish { exchange, routing_key, mandatory, immediate } => {
+                (PUBLISH, self.begin_publish(id, exchange, routing_key, mandatory, immediate))
             }
-            Payload::Body(body) => {
-                let done = self.content_body(channel, body);
-                done.or_else(|exception| self.fail(channel, exception, PUBLISH))
+            B::Ack { delivery_tag, multiple } => ((60, 80, "basic.ack"), self.acknowledge(id, delivery_tag, multiple)),
+            B::Nack { delivery_tag, multiple, requeue } => {
+                ((60, 120, "basic.nack"), self.reject(id, delivery_tag, multiple, requeue))
             }
-            Payload::Heartbeat => Err(Malformed::Heartbeat.into()),
+            B::Reject { delivery_tag, requeue } => {
+                ((60, 90, "basic.reject"), self.reject(id, delivery_tag, false, requeue))
+            }
+            method => return Ok(Some(method)),
+        };
+        done.map(|()| None).map_err(|exception| (about, exception))
+    }
+
+    /// Handles a request of a channel.
+    async fn request(&mut self, id: u16, method: Method) -> Result<(), Ended> {
+        let (class_id, method_id, name) = (method.class_id(), method.method_id(), method.name());
+        match self.method(id, method).await {
+            Ok(()) => Ok(()),
+            Err(exception) => self.fail(id, exception, (class_id, method_id, name)),
         }
     }
 
@@ -406,12 +441,6 @@ impl<'a> Session<'a> {
     async fn basic_method(&mut self, id: u16, method: codec::Basic) -> Result<()> {
         use codec::Basic as B;
         match method {
-            B::Publish { exchange, routing_key, mandatory, immediate } => {
-                self.begin_publish(id, exchange, routing_key, mandatory, immediate)
-            }
-            B::Ack { delivery_tag, multiple } => self.acknowledge(id, delivery_tag, multiple),
-            B::Nack { delivery_tag, multiple, requeue } => self.reject(id, delivery_tag, multiple, requeue),
-            B::Reject { delivery_tag, requeue } => self.reject(id, delivery_tag, false, requeue),
             B::Recover { requeue } => {
                 self.recover(id, requeue)?;
                 self.catch_up().await?;
@@ -430,6 +459,10 @@ impl<'a> Session<'a> {
             B::Get { queue, no_ack } => self.get(id, &queue, no_ack).await,
             // A client that was told of a cancellation may say that it has heard it.
             B::CancelOk { .. } => Ok(()),
+            B::Publish { .. } | B::Ack { .. } | B::Nack { .. } | B::Reject { .. } => {
+                // They are handled without waiting wherever the channel can take them.
+                Err(Exception::new(Code::InternalError, format!("{} came where it cannot", method.name())))
+            }
             B::QosOk {}
             | B::ConsumeOk { .. }
             | B::Return { .. }
@@ -520,7 +553,7 @@ impl<'a> Session<'a> {
         &mut self,
         id: u16,
         exception: Exception,
-        (class_id, method_id, method): (u16, u16, &'static str),
+        (class_id, method_id, method): About,
     ) -> Result<(), Ended> {
         if exception.code.is_hard() {
             return Err(Ended::Exception { exception, class_id, method_id, method });
@@ -652,7 +685,10 @@ impl<'a> Session<'a> {
 /// While the disk is full, publishing is tried again this often.
 const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
 
-const PUBLISH: (u16, u16, &str) = (60, 40, "basic.publish");
+/// A method's class, its number there, and its name.
+type About = (u16, u16, &'static str);
+
+const PUBLISH: About = (60, 40, "basic.publish");
 
 fn exception_of(exception: Exception, method: &Method) -> Ended {
     Ended::Exception { exception, class_id: method.class_id(), method_id: method.method_id(), method: method.name() }

@@ -93,8 +93,8 @@ impl From<engine::Error> for Error {
             E::OutOfSequence { .. } => Kind::OutOfSequence,
             E::ProducerFenced { .. } => Kind::Fenced,
             E::LimitReached { .. } => Kind::Throttled,
-            E::DiskFull | E::Poisoned(_) | E::Closed => Kind::Unavailable,
-            E::Corrupt { .. } => Kind::Corrupt,
+            E::DiskFull | E::Undecided | E::Poisoned(_) | E::Closed => Kind::Unavailable,
+            E::Corrupt { .. } | E::Undecodable { .. } => Kind::Corrupt,
             // `Error` is open for the engine's next version: what is not known here is nobody's fault but ours.
             _ => Kind::Internal,
         };

@@ -148,6 +148,15 @@ impl Broker {
         Ok((results.into_iter().map(|result| result.map_err(Into::into)).collect(), commit))
     }
 
+    /// Settles leases for a consumer that is told nothing of it; see [`tidegate_engine::Engine::settle_untold`].
+    ///
+    /// # Errors
+    /// As [`Broker::settle`].
+    pub fn settle_untold(&self, principal: &Principal, name: &str, settlements: Vec<Settlement>) -> Result<()> {
+        let name = self.group_name(principal, Action::Read, name)?;
+        Ok(self.engine.settle_untold(&name, settlements).map(drop)?)
+    }
+
     /// Returns every lease of a consumer, uncounted.
     ///
     /// # Errors

@@ -352,6 +352,10 @@ pub(super) fn unknown_queue(name: &str) -> Error {
 }
 
 fn check_queue(name: &str, current: &QueueSpec, received: &QueueSpec) -> Result<()> {
+    if received.exclusive && !current.exclusive {
+        let message = format!("cannot obtain exclusive access to locked queue '{name}': it was declared for everybody");
+        return Err(Error::new(Kind::Locked, message));
+    }
     let parts = |of: &QueueSpec| {
         [
             ("durable", of.durable.to_string()),

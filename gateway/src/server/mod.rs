@@ -55,7 +55,12 @@ impl Server {
         let surroundings = Surroundings { broker: broker.clone(), config, identity, drain: clients.clone() };
         let listeners = sockets.serve(&surroundings);
         gateway.set_ready(Running { broker, listeners });
-        tracing::info!(%addresses, took_ms = started.elapsed().as_millis() as u64, "ready");
+        let listeners = addresses.to_string();
+        tracing::info!(
+            listeners = listeners.trim_start_matches("READY "),
+            took_ms = started.elapsed().as_millis() as u64,
+            "ready"
+        );
         Ok(Self { gateway, engine, addresses, clients, admin })
     }
 

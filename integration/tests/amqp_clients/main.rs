@@ -1,7 +1,9 @@
 //! Other people's AMQP clients, unchanged, against the gateway, or against the real RabbitMQ (`integration/run oracle`).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod given_back;
 mod lapin;
+mod protocol;
 
 use std::process::Command;
 

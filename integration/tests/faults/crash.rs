@@ -25,22 +25,22 @@ fn full_load(gateway: &Gateway) -> Load {
     load
 }
 
-fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
+pub fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 /// Random moments, from a seed that is printed.
-struct Moments(u64);
+pub struct Moments(u64);
 
 impl Moments {
-    fn from_seed() -> Self {
+    pub fn from_seed() -> Self {
         let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
         let seed = setting("TIDEGATE_SEED", u64::try_from(now % 1_000_000_007).unwrap());
         place::report(&format!("seed {seed} (TIDEGATE_SEED repeats it)"));
         Self(seed | 1)
     }
 
-    fn next(&mut self, below_ms: u64) -> Duration {
+    pub fn next(&mut self, below_ms: u64) -> Duration {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -53,7 +53,7 @@ fn kill_9_under_load() {
     let kills: u32 = setting("TIDEGATE_KILLS", 10);
     let kept_gib: u64 = setting("TIDEGATE_KEPT_GIB", 0);
     let segment = if kept_gib > 0 { "128MiB" } else { "8MiB" };
-    let mut gateway = Setup::default().small_segments(segment).start();
+    let mut gateway = Setup::default().segments(segment).start();
     if kept_gib > 0 {
         drop(Load::new(&gateway, "kept", 1));
         load::fill(&gateway, "kept", kept_gib * 1024);
@@ -102,7 +102,7 @@ fn a_power_cut_loses_nothing_acknowledged() {
     };
     let data = disk.path().join("data");
     // The file system dies under the process, which says so; then the process is killed too.
-    let setup = Setup::default().data(&data).small_segments("8MiB").expect_error("");
+    let setup = Setup::default().data(&data).segments("8MiB").expect_error("");
     let mut gateway = setup.start();
     let load = full_load(&gateway);
     for _ in 0..3 {

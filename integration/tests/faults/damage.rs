@@ -12,7 +12,7 @@ const MESSAGES: usize = 40;
 const SAMPLES: usize = 250;
 
 fn small_segments() -> Setup {
-    Setup::default().small_segments("2MiB")
+    Setup::default().segments("2MiB")
 }
 
 /// A data directory with some messages, and what browsing them answers.

@@ -26,7 +26,7 @@ fn disk_full_and_recovered() {
     };
     let ballast = disk.path().join("ballast");
     write_zeroes(&ballast, 32);
-    let setup = Setup::default().data(disk.path().join("data")).small_segments("2MiB");
+    let setup = Setup::default().data(disk.path().join("data")).segments("2MiB");
     let mut gateway = setup.expect_error("disk").expect_error("space").start();
     drop(Load::new(&gateway, "before", 1));
     load::fill(&gateway, "before", 2);
@@ -37,7 +37,7 @@ fn disk_full_and_recovered() {
     load.tail();
     let refusal = loop {
         let body = [b'x'; 100_000];
-        // What was admitted in the moment the disk was found full is answered when there is space, not before.
+        // What was admitted in the moment the disk was found full is told so too, though it is written later.
         match http::send(gateway.http, "POST", "/v1/topics/before/messages", "text/plain", &body) {
             Ok(answer) if answer.status >= 400 => break answer,
             _ => {}

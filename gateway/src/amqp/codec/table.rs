@@ -66,14 +66,14 @@ impl Table {
         self.0.is_empty()
     }
 
-    /// A checked table; its strings share `from`, in which it lies.
+    /// A checked table; its values share `from`, in which it lies.
     pub(in crate::amqp) fn decode(from: &Bytes, table: RawTable<'_>) -> Self {
-        let name = |name: &[u8]| Text::try_from(from.slice_ref(name)).unwrap_or_default();
+        let name = |name: &[u8]| Text::from_utf8(name).unwrap_or_default();
         Self(table.iter().map(|(of, value)| (name(of), Value::decode(from, value))).collect())
     }
 
     /// Writes length and fields.
-    pub(super) fn encode(&self, out: &mut BytesMut) {
+    pub fn encode(&self, out: &mut BytesMut) {
         with_length(out, |out| {
             for (name, value) in &self.0 {
                 put_short(out, name);

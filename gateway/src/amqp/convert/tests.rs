@@ -132,15 +132,17 @@ proptest! {
     }
 
     #[test]
-    fn any_record_is_delivered_and_comes_back(record in any_record()) {
+    fn any_record_is_delivered_and_comes_back(mut record in any_record()) {
+        let outgoing = Outgoing::new(&record, "topic");
+        written(&outgoing, &EXTRA);
+        prop_assert!(outgoing.exchange().len() <= 255 && outgoing.routing_key().len() <= 255);
+        // What says how AMQP published it, another protocol does not write; and such long names it cannot carry.
+        record.headers.retain(|header| {
+            let says_how = [property::AMQP, property::HEADER_TYPES, property::AMQP_ROUTING_KEY];
+            header.name.len() <= 255 && !says_how.iter().any(|name| header.name == *name)
+        });
         let outgoing = Outgoing::new(&record, "topic");
         let properties = written(&outgoing, &EXTRA);
-        prop_assert!(outgoing.exchange().len() <= 255 && outgoing.routing_key().len() <= 255);
-        // What says how AMQP published it is not what another protocol writes.
-        prop_assume!(!record.headers.iter().any(|header| {
-            header.name == property::AMQP || header.name == property::HEADER_TYPES || header.name.len() > 255
-                || header.name == property::AMQP_ROUTING_KEY
-        }));
         let again = publish(outgoing.exchange(), outgoing.routing_key(), &properties, outgoing.body()).unwrap();
         prop_assert_eq!((again.timestamp_ms, &again.key, &again.value), (record.timestamp_ms, &record.key, &record.value));
         prop_assert_eq!(visible(&again), visible(&record));

@@ -1,6 +1,8 @@
 //! Bytes no client would send. The gateway answers with an error or closes, stays within bounds, and serves others.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod amqp;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
