@@ -15,6 +15,8 @@ use crate::{client, http};
 
 struct Worker {
     child: Child,
+    /// Is to see everything that the others publish.
+    consumes: bool,
     file: PathBuf,
     counted: Cell<Counted>,
 }
@@ -96,6 +98,7 @@ impl Load {
         assert_eq!(created.status, 201, "creating group {group}");
         let arguments = ["group", &gateway.grpc.to_string(), group].map(str::to_owned);
         self.worker(&arguments);
+        self.workers.iter_mut().last().expect("just begun").consumes = true;
     }
 
     /// Adds a reader of everything as it comes.
@@ -123,13 +126,17 @@ impl Load {
     #[must_use]
     pub fn finish(mut self) -> History {
         let mut history = History::default();
-        for worker in &mut self.workers {
-            drop(worker.child.stdin.take());
-        }
-        for Worker { mut child, file, .. } in std::mem::take(&mut self.workers) {
-            let status = child.wait().expect("wait");
-            assert!(status.success(), "a client ended with {status}: {}", errors(&file));
-            history.join(parse(&file));
+        let (consumers, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.workers).into_iter().partition(|worker| worker.consumes);
+        for mut workers in [others, consumers] {
+            for worker in &mut workers {
+                drop(worker.child.stdin.take());
+            }
+            for Worker { mut child, file, .. } in workers {
+                let status = child.wait().expect("wait");
+                assert!(status.success(), "a client ended with {status}: {}", errors(&file));
+                history.join(parse(&file));
+            }
         }
         let last = read_all(&self.bootstrap, &self.topic);
         history.trouble.extend(last.trouble);
@@ -140,7 +147,7 @@ impl Load {
     fn worker(&mut self, arguments: &[String]) {
         let file = self.directory.path().join(self.workers.len().to_string());
         let child = command(arguments, &file).stdin(Stdio::piped()).spawn().expect("python");
-        self.workers.push(Worker { child, file, counted: Cell::default() });
+        self.workers.push(Worker { child, consumes: false, file, counted: Cell::default() });
     }
 }
 

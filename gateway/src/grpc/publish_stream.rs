@@ -18,8 +18,9 @@ use super::state::Grpc;
 use super::time::now_ms;
 use crate::broker::Gathering;
 
-/// One append takes no more entries than this (and one frame).
+/// One append takes no more than this (and one frame): batches stay as small as the engine keeps decoded for consumers.
 const APPEND_ENTRIES: usize = 4096;
+const APPEND_BYTES: usize = 128 << 10;
 /// Appends whose answers are outstanding.
 const APPENDS: usize = 64;
 
@@ -128,7 +129,7 @@ async fn read(grpc: &Grpc, mut frames: Frames, window: Window, pending: mpsc::Se
         let mut next = Some(first);
         while let Some(frame) = next.take() {
             arrived.take(grpc, &mut sequence, frame)?;
-            if arrived.entries < APPEND_ENTRIES {
+            if arrived.entries < APPEND_ENTRIES && arrived.bytes < APPEND_BYTES {
                 // What else is here already goes with it.
                 next = frames.message().now_or_never().transpose().map_err(Refusal::transport)?.flatten();
             }

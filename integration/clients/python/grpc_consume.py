@@ -1,6 +1,7 @@
 """Consume under load: everything is acknowledged in the stream, and a session goes on after a break."""
 
 import queue
+import threading
 import time
 
 import grpc
@@ -50,6 +51,22 @@ def stream(stub, group, session, held, stopping, out):
     for delivery in set(held) - set(started.unsettled):
         del held[delivery]
     asked = {}
+    over = threading.Event()
+    threading.Thread(target=pings, args=(frames, over), daemon=True).start()
+    try:
+        receive(stub, group, session, held, stopping, out, frames, responses, asked)
+    finally:
+        over.set()
+        frames.put(None)
+
+
+def pings(frames, over):
+    """An answer now and then, so that the end is noticed when nothing else comes."""
+    while not over.wait(0.2):
+        frames.put(Frame(ping=Frame.Ping()))
+
+
+def receive(stub, group, session, held, stopping, out, frames, responses, asked):
     if held:
         ack(frames, asked, list(held))
     drained = False
@@ -73,7 +90,6 @@ def stream(stub, group, session, held, stopping, out):
         if stopping() and not drained and lag(stub, group) == 0:
             drained = True
             frames.put(Frame(drain=Frame.Drain()))
-    frames.put(None)
 
 
 def ack(frames, asked, ids):
