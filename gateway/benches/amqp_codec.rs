@@ -1,6 +1,7 @@
 //! What a message costs between the socket's bytes and the record batch: `cargo bench -p tidegate --bench amqp_codec`.
 //!
-//! Prints nanoseconds per message of 100 bytes, the best of many rounds: what else the machine does only adds.
+//! Prints nanoseconds per message of 100 bytes, the best of many rounds: what else the machine does only adds. A word after
+//! `--` picks the lines that have it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::hint::black_box;
@@ -75,6 +76,10 @@ fn stream(case: &Case) -> Vec<u8> {
 
 /// The best round, per message.
 fn measure(what: &str, name: &str, mut round: impl FnMut() -> usize) {
+    let words = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
+    if !words.into_iter().all(|word| what.contains(&word) || name.contains(&word)) {
+        return;
+    }
     let mut best = f64::INFINITY;
     for _ in 0..ROUNDS {
         let start = Instant::now();

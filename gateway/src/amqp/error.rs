@@ -16,7 +16,7 @@ pub(super) enum Code {
     NotFound,
     ResourceLocked,
     PreconditionFailed,
-    FrameError,
+
     SyntaxError,
     CommandInvalid,
     ChannelError,
@@ -36,7 +36,7 @@ impl Code {
             Self::NotFound => 404,
             Self::ResourceLocked => 405,
             Self::PreconditionFailed => 406,
-            Self::FrameError => 501,
+
             Self::SyntaxError => 502,
             Self::CommandInvalid => 503,
             Self::ChannelError => 504,
@@ -56,7 +56,7 @@ impl Code {
             Self::NotFound => "NOT_FOUND",
             Self::ResourceLocked => "RESOURCE_LOCKED",
             Self::PreconditionFailed => "PRECONDITION_FAILED",
-            Self::FrameError => "FRAME_ERROR",
+
             Self::SyntaxError => "SYNTAX_ERROR",
             Self::CommandInvalid => "COMMAND_INVALID",
             Self::ChannelError => "CHANNEL_ERROR",
@@ -77,7 +77,6 @@ impl Code {
             | Self::ResourceLocked
             | Self::PreconditionFailed => false,
             Self::ConnectionForced
-            | Self::FrameError
             | Self::SyntaxError
             | Self::CommandInvalid
             | Self::ChannelError

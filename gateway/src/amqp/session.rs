@@ -361,11 +361,7 @@ impl<'a> Session<'a> {
     }
 
     /// Publishes and settlements; gives back any other method of the class.
-    fn message_method(
-        &mut self,
-        id: u16,
-        method: codec::Basic,
-    ) -> Result<Option<codec::Basic>, ((u16, u16, &'static str), Exception)> {
+    fn message_method(&mut self, id: u16, method: codec::Basic) -> Result<Option<codec::Basic>, (About, Exception)> {
         use codec::Basic as B;
         let (about, done) = match method {
             B::Publish { exchange, routing_key, mandatory, immediate } => {
@@ -557,7 +553,7 @@ impl<'a> Session<'a> {
         &mut self,
         id: u16,
         exception: Exception,
-        (class_id, method_id, method): (u16, u16, &'static str),
+        (class_id, method_id, method): About,
     ) -> Result<(), Ended> {
         if exception.code.is_hard() {
             return Err(Ended::Exception { exception, class_id, method_id, method });
@@ -689,7 +685,10 @@ impl<'a> Session<'a> {
 /// While the disk is full, publishing is tried again this often.
 const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
 
-const PUBLISH: (u16, u16, &str) = (60, 40, "basic.publish");
+/// A method's class, its number there, and its name.
+type About = (u16, u16, &'static str);
+
+const PUBLISH: About = (60, 40, "basic.publish");
 
 fn exception_of(exception: Exception, method: &Method) -> Ended {
     Ended::Exception { exception, class_id: method.class_id(), method_id: method.method_id(), method: method.name() }

@@ -248,10 +248,8 @@ mod tests {
     #[test]
     fn listeners_that_are_not_there_are_refused() {
         assert!(serve(&["--management", "off"]).load().is_ok());
-        for flag in ["--management"] {
-            let told = serve(&[flag, "127.0.0.1:5000"]).load().unwrap_err().to_string();
-            assert!(told.starts_with(flag) && told.contains("this version has no"), "{told}");
-        }
+        let told = serve(&["--management", "127.0.0.1:5000"]).load().unwrap_err().to_string();
+        assert!(told.starts_with("--management") && told.contains("this version has no"), "{told}");
     }
 
     #[test]

@@ -37,11 +37,11 @@ impl<'a> FieldReader<'a> {
     }
 
     #[inline]
-    fn slice(&mut self, length: usize) -> Result<Bytes, Syntax> {
+    fn taken(&mut self, length: usize) -> Result<&'a [u8], Syntax> {
         let end = self.at.checked_add(length).filter(|end| *end <= self.end).ok_or(Syntax::Truncated)?;
-        let slice = self.bytes.slice(self.at..end);
+        let taken = &self.bytes[self.at..end];
         self.at = end;
-        Ok(slice)
+        Ok(taken)
     }
 
     #[inline]
@@ -139,10 +139,7 @@ impl Field for Text {
     #[inline]
     fn read(from: &mut FieldReader<'_>) -> Result<Self, Syntax> {
         let [length] = from.array()?;
-        match length {
-            0 => Ok(Self::EMPTY),
-            _ => from.slice(length.into())?.try_into(),
-        }
+        Self::from_utf8(from.taken(length.into())?)
     }
 
     #[inline]
@@ -155,7 +152,7 @@ impl Field for Text {
 impl Field for Bytes {
     fn read(from: &mut FieldReader<'_>) -> Result<Self, Syntax> {
         let length = from.array().map(u32::from_be_bytes)?;
-        from.slice(length as usize)
+        from.taken(length as usize).map(|taken| from.bytes.slice_ref(taken))
     }
 
     fn write(&self, to: &mut FieldWriter<'_>) {

@@ -66,9 +66,9 @@ impl Table {
         self.0.is_empty()
     }
 
-    /// A checked table; its strings share `from`, in which it lies.
+    /// A checked table; its values share `from`, in which it lies.
     pub(in crate::amqp) fn decode(from: &Bytes, table: RawTable<'_>) -> Self {
-        let name = |name: &[u8]| Text::try_from(from.slice_ref(name)).unwrap_or_default();
+        let name = |name: &[u8]| Text::from_utf8(name).unwrap_or_default();
         Self(table.iter().map(|(of, value)| (name(of), Value::decode(from, value))).collect())
     }
 

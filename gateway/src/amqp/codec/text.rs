@@ -4,23 +4,29 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Deref;
 
-use bytes::Bytes;
-use bytestring::ByteString;
+use smol_str::SmolStr;
 
 use super::Syntax;
 
-/// A short string: UTF-8, sharing the memory it was read from. Cheap to clone. At most 255 bytes of it are written.
+/// A short string: UTF-8, cheap to clone, and without memory of its own up to 23 bytes, which most are. It does not share
+/// what was read, because names are kept for long and would keep the whole buffer. At most 255 bytes of it are written.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Text(ByteString);
+pub struct Text(SmolStr);
 
 impl Text {
     /// The empty string.
-    pub const EMPTY: Self = Self(ByteString::new());
+    pub const EMPTY: Self = Self::from_static("");
 
     /// A string that needs no memory.
     #[must_use]
     pub const fn from_static(text: &'static str) -> Self {
-        Self(ByteString::from_static(text))
+        Self(SmolStr::new_static(text))
+    }
+
+    /// From bytes that have to be UTF-8.
+    #[inline]
+    pub(super) fn from_utf8(bytes: &[u8]) -> Result<Self, Syntax> {
+        std::str::from_utf8(bytes).map(|text| Self(SmolStr::new(text))).map_err(|_| Syntax::NotUtf8)
     }
 
     /// The text.
@@ -62,23 +68,15 @@ impl fmt::Display for Text {
     }
 }
 
-impl From<&'static str> for Text {
-    fn from(text: &'static str) -> Self {
-        Self::from_static(text)
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self(text.into())
     }
 }
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
         Self(text.into())
-    }
-}
-
-impl TryFrom<Bytes> for Text {
-    type Error = Syntax;
-
-    fn try_from(bytes: Bytes) -> Result<Self, Syntax> {
-        ByteString::try_from(bytes).map(Self).map_err(|_| Syntax::NotUtf8)
     }
 }
 

@@ -83,7 +83,7 @@ pub(super) fn put_value(out: &mut BytesMut, value: Option<&[u8]>, of: Option<&He
             let at = out.len();
             let is_written = std::str::from_utf8(bytes).is_ok_and(|text| match of {
                 HeaderType::Table(_) | HeaderType::Array(_) => put_nested(out, of, text),
-                _ => put_scalar(out, of, text),
+                _ => put_scalar(out, of, text).is_some(),
             });
             if !is_written {
                 // The types of AMQP do not tell it: a number over 63 bits, a fraction of a second.
@@ -94,35 +94,34 @@ pub(super) fn put_value(out: &mut BytesMut, value: Option<&[u8]>, of: Option<&He
     }
 }
 
-/// Writes a value that is neither table nor array; false if AMQP has no such value.
-fn put_scalar(out: &mut BytesMut, of: &HeaderType, text: &str) -> bool {
-    let written = match of {
-        HeaderType::Boolean => text.parse().map(|value: bool| put(out, b't', [u8::from(value)])).ok(),
-        HeaderType::Int8 => text.parse().map(|value: i8| put(out, b'b', value.to_be_bytes())).ok(),
-        HeaderType::Uint8 => text.parse().map(|value: u8| put(out, b'B', value.to_be_bytes())).ok(),
-        HeaderType::Int16 => text.parse().map(|value: i16| put(out, b's', value.to_be_bytes())).ok(),
-        HeaderType::Uint16 => text.parse().map(|value: u16| put(out, b'u', value.to_be_bytes())).ok(),
-        HeaderType::Int32 => text.parse().map(|value: i32| put(out, b'I', value.to_be_bytes())).ok(),
-        HeaderType::Uint32 => text.parse().map(|value: u32| put(out, b'i', value.to_be_bytes())).ok(),
-        HeaderType::Int64 | HeaderType::Uint64 => {
-            text.parse().map(|value: i64| put(out, b'l', value.to_be_bytes())).ok()
-        }
-        HeaderType::Float => text.parse().map(|value: f32| put(out, b'f', value.to_be_bytes())).ok(),
-        HeaderType::Double => text.parse().map(|value: f64| put(out, b'd', value.to_be_bytes())).ok(),
-        HeaderType::FloatNan(bits) => Some(put(out, b'f', bits.to_be_bytes())),
-        HeaderType::DoubleNan(bits) => Some(put(out, b'd', bits.to_be_bytes())),
-        HeaderType::Timestamp => seconds(text).map(|seconds| put(out, b'T', seconds.to_be_bytes())),
-        HeaderType::Decimal => parse_decimal(text).map(|(scale, value)| {
+/// Writes a value that is neither table nor array; nothing if AMQP has no such value.
+fn put_scalar(out: &mut BytesMut, of: &HeaderType, text: &str) -> Option<()> {
+    match of {
+        HeaderType::Boolean => put(out, b't', [u8::from(text.parse::<bool>().ok()?)]),
+        HeaderType::Int8 => put(out, b'b', text.parse::<i8>().ok()?.to_be_bytes()),
+        HeaderType::Uint8 => put(out, b'B', text.parse::<u8>().ok()?.to_be_bytes()),
+        HeaderType::Int16 => put(out, b's', text.parse::<i16>().ok()?.to_be_bytes()),
+        HeaderType::Uint16 => put(out, b'u', text.parse::<u16>().ok()?.to_be_bytes()),
+        HeaderType::Int32 => put(out, b'I', text.parse::<i32>().ok()?.to_be_bytes()),
+        HeaderType::Uint32 => put(out, b'i', text.parse::<u32>().ok()?.to_be_bytes()),
+        HeaderType::Int64 | HeaderType::Uint64 => put(out, b'l', text.parse::<i64>().ok()?.to_be_bytes()),
+        HeaderType::Float => put(out, b'f', text.parse::<f32>().ok()?.to_be_bytes()),
+        HeaderType::Double => put(out, b'd', text.parse::<f64>().ok()?.to_be_bytes()),
+        HeaderType::FloatNan(bits) => put(out, b'f', bits.to_be_bytes()),
+        HeaderType::DoubleNan(bits) => put(out, b'd', bits.to_be_bytes()),
+        HeaderType::Timestamp => put(out, b'T', seconds(text)?.to_be_bytes()),
+        HeaderType::Decimal => {
+            let (scale, value) = parse_decimal(text)?;
             put(out, b'D', [scale]);
             out.put_i32(value);
-        }),
-        HeaderType::String => Some(put_long(out, b'S', text.as_bytes())),
-        HeaderType::Base64 => BASE64_STANDARD.decode(text).map(|bytes| put_long(out, b'S', &bytes)).ok(),
-        HeaderType::Bytes => BASE64_STANDARD.decode(text).map(|bytes| put_long(out, b'x', &bytes)).ok(),
-        HeaderType::Void => Some(out.put_u8(b'V')),
-        HeaderType::Table(_) | HeaderType::Array(_) => None,
-    };
-    written.is_some()
+        }
+        HeaderType::String => put_long(out, b'S', text.as_bytes()),
+        HeaderType::Base64 => put_long(out, b'S', &BASE64_STANDARD.decode(text).ok()?),
+        HeaderType::Bytes => put_long(out, b'x', &BASE64_STANDARD.decode(text).ok()?),
+        HeaderType::Void => out.put_u8(b'V'),
+        HeaderType::Table(_) | HeaderType::Array(_) => return None,
+    }
+    Some(())
 }
 
 /// Whole seconds since the Unix epoch.
@@ -160,7 +159,7 @@ impl NestedVisitor for NestedWriter<'_> {
     }
 
     fn value(&mut self, of: &HeaderType, text: &str) -> bool {
-        if put_scalar(self.out, of, text) {
+        if put_scalar(self.out, of, text).is_some() {
             return true;
         }
         put_long(self.out, b'S', text.as_bytes());

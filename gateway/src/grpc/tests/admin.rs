@@ -22,7 +22,7 @@ async fn a_topic_is_as_it_was_made() {
         max_message_bytes: Some(5000),
         log_append_time: Some(true),
     };
-    let create = proto::CreateTopicRequest { topic: "t".into(), partitions: Some(3), config: Some(config.clone()) };
+    let create = proto::CreateTopicRequest { topic: "t".into(), partitions: Some(3), config: Some(config) };
     let made = admin.create_topic(create.clone()).await.unwrap().into_inner();
     assert_eq!((made.name.as_str(), made.partitions, made.config.as_ref()), ("t", 3, Some(&config)));
     let seen = admin.get_topic(proto::GetTopicRequest { topic: "t".into() }).await.unwrap().into_inner();

@@ -111,9 +111,7 @@ fn calls() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ),
         (
             "Consumer/Seek",
-            vec![
-                proto::SeekRequest { group: group(), to: Some(position.clone()), ..Default::default() }.encode_to_vec(),
-            ],
+            vec![proto::SeekRequest { group: group(), to: Some(position), ..Default::default() }.encode_to_vec()],
         ),
         ("Consumer/GetLag", vec![proto::GetLagRequest { group: group() }.encode_to_vec()]),
         (
@@ -196,9 +194,7 @@ fn body(frames: &[Vec<u8>]) -> Full<Bytes> {
 /// The status of a call; that of a stream that goes on is 0.
 async fn status(gateway: &Gateway, path: &str, body: Full<Bytes>) -> String {
     let goes_on = |_| "0".to_owned();
-    tokio::time::timeout(Duration::from_millis(200), ended(gateway, path, body))
-        .await
-        .map_or_else(goes_on, |status| status)
+    tokio::time::timeout(Duration::from_millis(200), ended(gateway, path, body)).await.unwrap_or_else(goes_on)
 }
 
 async fn ended(gateway: &Gateway, path: &str, body: Full<Bytes>) -> String {

@@ -66,7 +66,9 @@ fn any_record() -> impl Strategy<Value = Record> {
 }
 
 /// Headers with their types, those of one name in order: that of different names has no meaning.
-fn sorted(record: &Record) -> (Option<Bytes>, Option<Bytes>, i64, Vec<(Header, Option<HeaderType>)>) {
+type Sorted = (Option<Bytes>, Option<Bytes>, i64, Vec<(Header, Option<HeaderType>)>);
+
+fn sorted(record: &Record) -> Sorted {
     let (hidden, types) =
         read_header_types(&record.headers).map_or((None, Vec::new()), |(at, types)| (Some(at), types));
     let typed = |at: usize| types.iter().find(|(of, _)| *of == at).map(|(_, of)| of.clone());
