@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::{Notify, oneshot};
 
 use crate::shard::Shard;
+use crate::waiting::Signal;
 use crate::{Error, GroupName, PartitionId, Result};
 
 /// Resolves when what it stands for has the durability it was promised, or fails when that can never be.
@@ -43,7 +44,7 @@ pub struct Watch {
     notify: Arc<Notify>,
     shard: Weak<Shard>,
     partitions: Vec<PartitionId>,
-    group: Option<GroupName>,
+    group: Option<Arc<Signal>>,
 }
 
 impl Watch {
@@ -55,7 +56,7 @@ impl Watch {
         for (id, position) in positions {
             match inner.state.partition_mut(*id) {
                 Some(partition) if partition.high_watermark <= *position && !closed => {
-                    partition.waiters.push((*position, Arc::clone(&watch.notify)))
+                    partition.readers.add(*position, &watch.notify)
                 }
                 _ => watch.notify.notify_one(),
             }
@@ -64,26 +65,21 @@ impl Watch {
         watch
     }
 
-    /// Registers with a group and the partitions it consumes.
+    /// Registers with a group, which is woken by the partitions it consumes.
     pub(crate) fn group(shard: &Arc<Shard>, name: &GroupName) -> Self {
         let mut inner = shard.lock();
-        let Ok(group) = inner.state.group(name) else {
-            let watch = Self::new(shard, Vec::new(), None);
-            watch.notify.notify_one();
-            return watch;
-        };
-        let watch = Self::new(shard, inner.state.group_partitions(group), Some(name.clone()));
-        for id in &watch.partitions {
-            if let Some(partition) = inner.state.partition_mut(*id) {
-                partition.waiters.push((partition.high_watermark, Arc::clone(&watch.notify)));
-            }
+        let closed = matches!(inner.failed, Some(Error::Closed));
+        let signal = inner.state.subscription(name).ok().map(|subscription| Arc::clone(&subscription.signal));
+        let watch = Self::new(shard, Vec::new(), signal);
+        match &watch.group {
+            Some(signal) if !closed => signal.add(&watch.notify),
+            _ => watch.notify.notify_one(),
         }
-        inner.state.group_waiters.entry(name.clone()).or_default().push(Arc::clone(&watch.notify));
         drop(inner);
         watch
     }
 
-    fn new(shard: &Arc<Shard>, partitions: Vec<PartitionId>, group: Option<GroupName>) -> Self {
+    fn new(shard: &Arc<Shard>, partitions: Vec<PartitionId>, group: Option<Arc<Signal>>) -> Self {
         Self { notify: Arc::new(Notify::new()), shard: Arc::downgrade(shard), partitions, group }
     }
 
@@ -96,16 +92,15 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let Some(shard) = self.shard.upgrade() else { return };
+        if let Some(signal) = &self.group {
+            signal.remove(&self.notify);
+        }
+        let Some(shard) = self.shard.upgrade().filter(|_| !self.partitions.is_empty()) else { return };
         let mut inner = shard.lock();
-        let others = |waiter: &Arc<Notify>| !Arc::ptr_eq(waiter, &self.notify);
         for id in &self.partitions {
             if let Some(partition) = inner.state.partition_mut(*id) {
-                partition.waiters.retain(|(_, waiter)| others(waiter));
+                partition.readers.remove(&self.notify);
             }
-        }
-        if let Some(waiters) = self.group.as_ref().and_then(|name| inner.state.group_waiters.get_mut(name)) {
-            waiters.retain(others);
         }
     }
 }

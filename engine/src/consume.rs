@@ -4,21 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::batch::{Batch, Header, Record};
+use crate::ahead::{Decoded, Found, Undecodable};
+use crate::batch::Record;
 use crate::counters::Counters;
 use crate::group::{
-    Bounds, ConsumerId, DeadLetter, Death, Delivery, Grant, Group, GroupConfig, GroupRecord, LeaseId, LeaseRequest,
+    Bounds, ConsumerId, DeadLetter, Delivery, Grant, Group, GroupConfig, GroupRecord, LeaseId, LeaseRequest, Mode,
     Next, Offer, OffsetCommit, Outcome, PartitionLag, Settlement, Start, key_hash,
 };
 use crate::log::Entry;
 use crate::record::StateRecord;
 use crate::shard::{Inner, Origin, Shard};
-use crate::{
-    Appended, Atomic, Commit, Durability, Engine, Error, GroupName, PartitionId, Result, TopicName, Write, headers,
-};
+use crate::{Appended, Atomic, Commit, Durability, Engine, Error, GroupName, PartitionId, Result, headers};
 
 /// One read for a consumer brings at most about so much.
 const READ_BYTES: usize = 256 << 10;
@@ -106,19 +104,21 @@ async fn hand_out(
 ) -> Result<()> {
     let max_bytes = gathered.request.max_bytes.saturating_sub(gathered.bytes).clamp(1, READ_BYTES);
     let wanted = gathered.request.max_messages - gathered.deliveries.len();
-    let decoded = match shard.decoded(partition, offset) {
-        Some(cached) => vec![cached],
-        None => {
-            let read = match engine.read(partition, offset, max_bytes).await {
-                // Retention or a deletion was faster; the next round sees the new bounds.
-                Err(Error::OffsetOutOfRange { .. } | Error::UnknownPartition) => return Ok(()),
-                read => read?,
-            };
-            match shard.decode(partition, offset, read.batches, wanted)? {
-                (decoded, Some(bad)) if decoded.is_empty() => return shard.pass_over(name, partition, &bad),
-                (decoded, _) => decoded,
-            }
-        }
+    let runs = match shard.look_ahead(partition, offset) {
+        Found::Decoded(batch) => Err(vec![batch]),
+        Found::Stored(runs) => Ok(runs),
+        Found::Nothing => match engine.read(partition, offset, max_bytes).await {
+            // Retention or a deletion was faster; the next round sees the new bounds.
+            Err(Error::OffsetOutOfRange { .. } | Error::UnknownPartition) => return Ok(()),
+            read => Ok(read?.batches),
+        },
+    };
+    let decoded = match runs.map(|runs| shard.decode(partition, offset, runs, wanted)) {
+        Err(decoded) => decoded,
+        Ok(decoded) => match decoded? {
+            (decoded, Some(bad)) if decoded.is_empty() => return shard.pass_over(name, partition, &bad),
+            (decoded, _) => decoded,
+        },
     };
     let mut inner = shard.lock();
     if gathered.request.acknowledge {
@@ -133,21 +133,6 @@ async fn hand_out(
     Ok(())
 }
 
-/// A stored batch that does not decode, though its bytes check.
-struct Undecodable {
-    from: u64,
-    to: u64,
-    reason: String,
-}
-
-/// A batch's records, and the offsets it stands for.
-pub(crate) struct Decoded {
-    base_offset: u64,
-    end: u64,
-    bytes: usize,
-    records: Vec<Record>,
-}
-
 impl Shard {
     fn next_for(&self, name: &GroupName, acknowledge: bool) -> Result<Option<Next>> {
         let now_ms = self.environment.clock.now_ms();
@@ -158,57 +143,7 @@ impl Shard {
                 return Err(Error::LimitReached { setting: "max_leases", limit: self.config.max_leases });
             }
         }
-        let ids = inner.state.group_partitions(inner.state.group(name)?);
-        let bounds: Vec<Bounds> = ids.into_iter().filter_map(|id| engine_bounds(&inner, id).ok()).collect();
-        inner.state.group_mut(name)?.next(&bounds, acknowledge, now_ms)
-    }
-
-    /// The batch around `offset` if it was decoded a moment ago: consumers with little credit come back for its rest.
-    fn decoded(&self, partition: PartitionId, offset: u64) -> Option<Arc<Decoded>> {
-        let cache = self.decoded.lock();
-        cache.get(&partition).filter(|batch| (batch.base_offset..batch.end).contains(&offset)).map(Arc::clone)
-    }
-
-    /// Decodes batches until they hold `wanted` records from `offset` on, or one cannot be decoded.
-    fn decode(
-        &self,
-        partition: PartitionId,
-        offset: u64,
-        runs: Vec<Bytes>,
-        wanted: usize,
-    ) -> Result<(Vec<Arc<Decoded>>, Option<Undecodable>)> {
-        let mut decoded = Vec::new();
-        let mut found = 0;
-        let mut bad = None;
-        'runs: for mut run in runs {
-            while !run.is_empty() && found < wanted {
-                let batch = Batch::split_from(&mut run)?;
-                let base_offset = batch.header.base_offset;
-                let end = base_offset + u64::from(batch.header.last_offset_delta) + 1;
-                let records = if batch.header.is_control() {
-                    Vec::new()
-                } else {
-                    match batch.records(base_offset, self.config.max_decompressed_bytes) {
-                        Ok(records) => records,
-                        Err(error) => {
-                            bad = Some(Undecodable { from: base_offset, to: end, reason: error.to_string() });
-                            break 'runs;
-                        }
-                    }
-                };
-                found += records.iter().filter(|record| record.offset >= offset).count();
-                decoded.push(Arc::new(Decoded { base_offset, end, bytes: batch.bytes.len(), records }));
-            }
-        }
-        if let Some(last) = decoded.last().filter(|last| last.records.len() > 1 && last.bytes <= READ_BYTES) {
-            let mut cache = self.decoded.lock();
-            // It is no more than a convenience: when it is full it starts afresh.
-            if cache.values().map(|batch| batch.bytes).sum::<usize>() > self.config.index_cache_bytes / 2 {
-                cache.clear();
-            }
-            cache.insert(partition, Arc::clone(last));
-        }
-        Ok((decoded, bad))
+        inner.state.next_for(name, acknowledge, now_ms)
     }
 
     /// A group came to a batch that cannot be decoded: it is counted and named, and the group goes on behind it if it may.
@@ -243,12 +178,18 @@ impl Shard {
             (found.topic.as_ref().map(|topic| topic.name.clone()), found.index)
         };
         let Some(topic) = topic else { return Ok(Vec::new()) };
+        let token = self.next_token();
         let group = inner.state.group_mut(name)?;
         let before = group.in_flight();
+        let ordered = group.config().mode == Mode::OrderedByKey;
         let LeaseRequest { consumer, acknowledge, .. } = gathered.request;
         let lasts = gathered.request.deadline.unwrap_or(group.config().ack_deadline);
         let deadline = now.saturating_add(lasts);
         let deadline_ms = if acknowledge { now_ms } else { now_ms.saturating_add(crate::maintain::millis(lasts)) };
+        // One number does for all: no record is offered twice.
+        let grant = Grant { consumer, token, deadline, acknowledge };
+        let credit = gathered.request.max_messages.saturating_sub(gathered.deliveries.len());
+        gathered.deliveries.reserve(credit.min(decoded.iter().map(|batch| batch.records.len()).sum()));
         let mut dead = Vec::new();
         let mut at = offset;
         'walk: for batch in decoded {
@@ -260,8 +201,7 @@ impl Shard {
                     group.skip_gap(partition, at, record.offset);
                 }
                 at = record.offset + 1;
-                let grant = Grant { consumer, token: self.next_token(), deadline, acknowledge };
-                match group.lease(&offer(partition, record), &grant, now_ms) {
+                match group.lease(&offer(partition, record, ordered), &grant, now_ms) {
                     Outcome::Leased { attempt, redelivered } => {
                         let lease = LeaseId { partition, offset: record.offset, token: grant.token };
                         gathered.bytes += record.size();
@@ -390,7 +330,7 @@ impl Shard {
     }
 
     /// Something may be leased again: those who wait are told, now or when its retry is due.
-    fn after_return(&self, inner: &mut Inner, name: &GroupName) {
+    pub(crate) fn after_return(&self, inner: &mut Inner, name: &GroupName) {
         let clock = &self.environment.clock;
         let wait_ms = inner.state.groups.get(name).and_then(Group::next_retry).map(|due_ms| due_ms - clock.now_ms());
         if let Some(wait_ms) = wait_ms.filter(|wait_ms| *wait_ms > 0) {
@@ -401,56 +341,6 @@ impl Shard {
 
     fn next_token(&self) -> u64 {
         self.tokens.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
-    }
-
-    // ---- dead letters -------------------------------------------------------------------------------------------
-
-    /// Dead letters are copied by maintenance, because that may have to read the disk.
-    fn queue_dead_letters(&self, inner: &mut Inner, name: &GroupName, letters: Vec<DeadLetter>) {
-        if !letters.is_empty() {
-            inner.dead_letters.extend(letters.into_iter().map(|letter| (name.clone(), letter)));
-            self.wake_at(inner, Duration::ZERO);
-        }
-    }
-
-    /// Copies records that were given up to their groups' dead-letter topics. Called by maintenance.
-    pub(crate) fn bury_dead_letters(&self) {
-        let letters = std::mem::take(&mut self.lock().dead_letters);
-        for (name, letter) in letters {
-            match self.bury(&name, &letter) {
-                Ok(()) => Counters::add(&self.counters.dead_lettered, 1),
-                // The lease expires and the record comes round again: nothing is lost.
-                Err(error) => {
-                    tracing::warn!(%error, group = %name, "a record could not be dead-lettered; it will be tried again")
-                }
-            }
-        }
-    }
-
-    fn bury(&self, name: &GroupName, letter: &DeadLetter) -> Result<()> {
-        let LeaseId { partition, offset, .. } = letter.lease;
-        let read = self.load(self.plan_read(partition, offset, 1)?)?;
-        let (decoded, bad) = self.decode(partition, offset, read.batches, 1)?;
-        if let Some(Undecodable { reason, .. }) = bad {
-            return Err(Error::BadBatch(reason));
-        }
-        let record = decoded.iter().flat_map(|batch| &batch.records).find(|record| record.offset == offset);
-        let mut inner = self.lock();
-        let group = inner.state.group(name)?;
-        let Some(done) = group.dead_lettered(std::slice::from_ref(letter)) else { return Ok(()) };
-        let mut entries = Vec::new();
-        if let (Some(record), Some(topic)) = (record, group.config().dead_letter.clone()) {
-            let copy = dead_letter_copy(&inner, name, letter, record)?;
-            let target = dead_letter_partition(&inner, &topic, record)?;
-            self.append_all(&mut inner, vec![Write::new(target, copy)], Origin::Engine, &mut entries)?;
-        }
-        let done = StateRecord::Group { name: name.clone(), record: done };
-        entries.push(Entry::State(done.encode()?));
-        inner.state.apply(&done);
-        // In a group ordered by key, the record may have kept others of its key back.
-        self.after_return(&mut inner, name);
-        drop(self.queue(&mut inner, entries, Durability::Fsync, None));
-        Ok(())
     }
 
     // ---- managing -----------------------------------------------------------------------------------------------
@@ -607,7 +497,7 @@ fn engine_bounds(inner: &Inner, partition: PartitionId) -> Result<Bounds> {
     Ok(Bounds { partition, log_start: found.log_start, high_watermark: found.high_watermark })
 }
 
-fn offer(partition: PartitionId, record: &Record) -> Offer {
+fn offer(partition: PartitionId, record: &Record, ordered: bool) -> Offer {
     let ttl = record
         .headers
         .iter()
@@ -620,7 +510,7 @@ fn offer(partition: PartitionId, record: &Record) -> Offer {
     Offer {
         partition,
         offset: record.offset,
-        key: record.key.as_deref().map(key_hash),
+        key: record.key.as_deref().filter(|_| ordered).map(key_hash),
         expires_at_ms: ttl_ms.map(|ttl_ms| record.timestamp_ms.saturating_add(ttl_ms)),
     }
 }
@@ -657,41 +547,4 @@ fn settlement_durability(inner: &Inner, settlements: &[Settlement]) -> Durabilit
         }
     }
     durability
-}
-
-fn dead_letter_partition(inner: &Inner, topic: &TopicName, record: &Record) -> Result<PartitionId> {
-    let found = inner.state.topic(topic.namespace(), topic.name()).ok_or_else(|| Error::UnknownTopic(topic.clone()))?;
-    let spread = record.key.as_deref().map_or(record.offset, key_hash);
-    let index = usize::try_from(spread % found.partitions.len().max(1) as u64).unwrap_or(0);
-    found.partitions.get(index).copied().ok_or(Error::UnknownPartition)
-}
-
-/// The record as it was, with headers that say where it came from and why it was given up.
-fn dead_letter_copy(inner: &Inner, name: &GroupName, letter: &DeadLetter, record: &Record) -> Result<Batch> {
-    let partition = inner.state.partition(letter.lease.partition)?;
-    let death: &str = match letter.death {
-        Death::Rejected => "rejected",
-        Death::DeliveryLimit => "delivery-limit",
-        Death::Expired => "expired",
-    };
-    let reason = letter.reason.clone().unwrap_or_else(|| Bytes::from_static(death.as_bytes()));
-    let topic = partition.topic.as_ref().map(|topic| topic.name.to_string()).unwrap_or_default();
-    let said = [
-        (headers::DEAD_LETTER_REASON, reason),
-        (headers::DEAD_LETTER_TOPIC, Bytes::from(topic)),
-        (headers::DEAD_LETTER_PARTITION, Bytes::from(partition.index.to_string())),
-        (headers::DEAD_LETTER_OFFSET, Bytes::from(record.offset.to_string())),
-        (headers::DEAD_LETTER_ATTEMPTS, Bytes::from(letter.attempts.to_string())),
-        (headers::DEAD_LETTER_GROUP, Bytes::from(name.to_string())),
-    ];
-    let mut copy = record.clone();
-    // Given up again: the last story is the one that counts. Its time to live is over, so it goes too.
-    let replaced = |header: &Header| {
-        said.iter().any(|(name, _)| header.name == name.as_bytes()) || header.name == headers::TTL_MS.as_bytes()
-    };
-    copy.headers.retain(|header| !replaced(header));
-    copy.headers.extend(
-        said.into_iter().map(|(name, value)| Header { name: Bytes::from_static(name.as_bytes()), value: Some(value) }),
-    );
-    Batch::pack(&[copy])
 }

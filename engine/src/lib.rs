@@ -11,10 +11,12 @@ pub mod group;
 pub mod headers;
 pub mod store;
 
+mod ahead;
 mod commit;
 mod config;
 mod consume;
 mod counters;
+mod dead_letter;
 mod dedupe;
 mod engine;
 mod error;
@@ -34,6 +36,7 @@ mod state;
 mod table;
 mod topic;
 mod types;
+mod waiting;
 
 pub use commit::{Commit, Watch};
 pub use config::{Durability, EngineConfig, Retention, TopicConfig};

@@ -14,13 +14,12 @@ use crate::state::SNAPSHOT_VERSION;
 use crate::store::Environment;
 use crate::{Commit, Durability, EngineConfig, Error, PartitionId, Recovery, Result, Topic, Usage, Write};
 
+/// What nobody waits for is written after so long, or with the next thing that somebody does.
+const LAZY_COMMIT: Duration = Duration::from_millis(5);
 /// While the disk is full the committer tries again so often.
 const DISK_FULL_RETRY: Duration = Duration::from_millis(100);
 /// The most partitions a topic can have.
 const MAX_TOPIC_PARTITIONS: u32 = 10_000;
-
-/// State that nobody waits for is written with what comes within this time, or then.
-const UNHURRIED: Duration = Duration::from_millis(10);
 
 impl Shard {
     /// Opens the shard's log and recovers its state.
@@ -36,7 +35,6 @@ impl Shard {
             pending: std::collections::VecDeque::new(),
             pending_bytes: 0,
             gathering: 1,
-            urgent: false,
             queued: 0,
             written: 0,
             durable: 0,
@@ -91,8 +89,8 @@ impl Shard {
         if inner.has_no_work() && inner.failed.is_none() {
             self.work.wait(&mut inner);
         }
-        if !inner.urgent && !inner.pending.is_empty() && inner.failed.is_none() {
-            self.work.wait_for(&mut inner, UNHURRIED);
+        if inner.has_time() && inner.failed.is_none() {
+            self.work.wait_for(&mut inner, LAZY_COMMIT);
         }
         let before = inner.pending.len();
         if before > 0
@@ -318,9 +316,7 @@ impl Shard {
         for (_, partition) in inner.state.partitions_mut() {
             partition.wake();
         }
-        for waiter in inner.state.group_waiters.values_mut().flat_map(|waiters| waiters.drain(..)) {
-            waiter.notify_one();
-        }
+        inner.state.wake_groups();
         drop(inner);
         drop(pending);
         self.work.notify_all();

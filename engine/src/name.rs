@@ -10,14 +10,18 @@ use crate::{Error, Result};
 /// The longest topic or group name in bytes, as in Kafka (249) rounded to what AMQP short strings allow.
 pub const MAX_NAME_BYTES: usize = 255;
 
+/// What a name consists of. Shared, because every delivery carries one.
+#[derive(PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+struct Qualified {
+    namespace: Box<str>,
+    name: Box<str>,
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $noun:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        pub struct $type {
-            namespace: Arc<str>,
-            name: Arc<str>,
-        }
+        pub struct $type(Arc<Qualified>);
 
         impl $type {
             /// Checks the name: 1 to [`MAX_NAME_BYTES`] bytes of UTF-8 without control characters, not `.` or `..`.
@@ -26,31 +30,31 @@ macro_rules! name {
             /// [`Error::InvalidName`] says what is wrong with it.
             pub fn new(namespace: &str, name: &str) -> Result<Self> {
                 check_name($noun, name)?;
-                Ok(Self { namespace: namespace.into(), name: name.into() })
+                Ok(Self(Arc::new(Qualified { namespace: namespace.into(), name: name.into() })))
             }
 
             /// The namespace the name lives in (`default`, or an AMQP vhost).
             #[must_use]
             pub fn namespace(&self) -> &str {
-                &self.namespace
+                &self.0.namespace
             }
 
             /// The name as its owner wrote it.
             #[must_use]
             pub fn name(&self) -> &str {
-                &self.name
+                &self.0.name
             }
         }
 
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.name)
+                f.write_str(&self.0.name)
             }
         }
 
         impl fmt::Debug for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}:{}", self.namespace, self.name)
+                write!(f, "{}:{}", self.0.namespace, self.0.name)
             }
         }
     };

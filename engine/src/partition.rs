@@ -1,13 +1,12 @@
 //! One partition: its bounds, where its batches lie, and who waits for more.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-
-use tokio::sync::Notify;
+use std::sync::{Arc, Weak};
 
 use crate::batch::BatchHeader;
 use crate::log::{Chunk, IndexEntry};
 use crate::producer::Producers;
+use crate::waiting::{Readers, Signal};
 use crate::{Durability, Error, Result, Topic};
 
 /// A partition's state. Offsets run `log_start <= high_watermark <= next_offset`.
@@ -33,8 +32,10 @@ pub(crate) struct Partition {
     pub chunks: VecDeque<Chunk>,
     /// Compaction has been over what is below; not remembered over a restart.
     pub compacted_below: u64,
-    /// Readers at the tail, and the high watermark each wants to see passed.
-    pub waiters: Vec<(u64, Arc<Notify>)>,
+    /// Readers at the tail.
+    pub readers: Readers,
+    /// Groups that consume it and were waited for.
+    pub groups: Vec<Weak<Signal>>,
 }
 
 impl Partition {
@@ -61,16 +62,26 @@ impl Partition {
     /// Lets readers see what is below `offset` and wakes those who waited for it.
     pub(crate) fn publish(&mut self, offset: u64) {
         self.high_watermark = self.high_watermark.max(offset);
-        let reached = |(position, _): &mut (u64, Arc<Notify>)| *position < self.high_watermark;
-        for (_, waiter) in self.waiters.extract_if(.., reached) {
-            waiter.notify_one();
-        }
+        self.readers.wake(self.high_watermark);
+        self.wake_groups();
     }
 
     /// Wakes every waiter.
     pub(crate) fn wake(&mut self) {
-        for (_, waiter) in self.waiters.drain(..) {
-            waiter.notify_one();
+        self.readers.wake_all();
+        self.wake_groups();
+    }
+
+    /// Wakes those who wait for the groups that consume it.
+    pub(crate) fn wake_groups(&mut self) {
+        let wake = |signal: &Weak<Signal>| signal.upgrade().map(|signal| signal.wake()).is_some();
+        self.groups.retain(wake);
+    }
+
+    /// Wakes a group's waiters too when there is something new.
+    pub(crate) fn add_group(&mut self, signal: &Arc<Signal>) {
+        if !self.groups.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(signal))) {
+            self.groups.push(Arc::downgrade(signal));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The shard: one state, one commit log. Appends change the state and queue their bytes under one short lock; the
 //! committer writes everything queued with one write and one sync, then lets readers see it.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::ahead::AheadCache;
 use crate::batch::Batch;
-use crate::consume::Decoded;
 use crate::counters::Counters;
 use crate::group::DeadLetter;
 use crate::log::{
@@ -44,8 +44,8 @@ pub(crate) struct Shard {
     pub due: Condvar,
     /// The reclaim thread waits here for its next round.
     pub reclaim_due: Condvar,
-    /// The batch last decoded of each partition that is consumed with leases.
-    pub decoded: Mutex<HashMap<PartitionId, Arc<Decoded>>>,
+    /// What was read of each partition that is consumed with leases and may be wanted next.
+    pub ahead: Mutex<AheadCache>,
     /// Numbers for leases: never the same twice, also not after a restart.
     pub tokens: AtomicU64,
     /// Batches an operator has given up, by segment and position.
@@ -63,8 +63,6 @@ pub(crate) struct Inner {
     pub pending_bytes: usize,
     /// The committer is woken when so many are queued.
     pub gathering: usize,
-    /// Somebody waits for what is queued, or reads it.
-    pub urgent: bool,
     /// Changes queued, written and synced since the shard was opened, as the number of the last one.
     pub queued: u64,
     pub written: u64,
@@ -147,7 +145,7 @@ impl Shard {
             work: Condvar::new(),
             due: Condvar::new(),
             reclaim_due: Condvar::new(),
-            decoded: Mutex::default(),
+            ahead: Mutex::default(),
             tokens,
             skipped,
             counters: Counters::default(),
@@ -239,12 +237,11 @@ impl Shard {
             (Some(done), Commit::waiting(wait))
         };
         inner.queued += 1;
-        // State that nobody waits for may wait for company.
-        let is_urgent = done.is_some() || entries.iter().any(|entry| !matches!(entry, Entry::State(_)));
-        let begins_to_wait = inner.pending.is_empty();
-        inner.urgent |= is_urgent;
-        inner.pending.push_back(Pending { entries, number: inner.queued, durability, done, budget });
-        if begins_to_wait || (is_urgent && inner.pending.len() >= inner.gathering) {
+        let pending = Pending { entries, number: inner.queued, durability, done, budget };
+        let urgent = pending.is_urgent();
+        inner.pending.push_back(pending);
+        // What nobody waits for begins the committer's patience and does not end it.
+        if inner.pending.len() == 1 || (urgent && inner.pending.len() >= inner.gathering) {
             self.work.notify_one();
         }
         commit
@@ -413,7 +410,6 @@ impl Shard {
             taken.push(pending);
         }
         inner.pending_bytes -= bytes;
-        inner.urgent = !inner.pending.is_empty();
         if everything && let Err(error) = self.take_snapshot(&mut inner, next_sequence) {
             tracing::warn!(%error, "no snapshot could be taken");
         }
@@ -603,6 +599,15 @@ impl Inner {
         self.pending.is_empty() && !self.snapshot_wanted && !self.mark_wanted
     }
 
+    /// Something to do that nobody waits for.
+    pub(crate) fn has_time(&self) -> bool {
+        !self.has_no_work()
+            && !self.snapshot_wanted
+            && !self.mark_wanted
+            && self.pending_bytes < MAX_COMMIT_BYTES
+            && !self.pending.iter().any(Pending::is_urgent)
+    }
+
     /// Whether entries may be queued.
     pub(crate) fn check_writable(&self, entries: &[Entry], state_only: bool) -> Result<()> {
         if let Some(error) = &self.failed {
@@ -624,7 +629,6 @@ impl Inner {
     fn put_back(&mut self, taken: Vec<Pending>) {
         for pending in taken.into_iter().rev() {
             self.pending_bytes += pending.size();
-            self.urgent = true;
             self.pending.push_front(pending);
         }
     }
@@ -633,6 +637,11 @@ impl Inner {
 impl Pending {
     fn size(&self) -> usize {
         self.entries.iter().map(Entry::size).sum()
+    }
+
+    /// Whether somebody waits for it: to be told, or to read it.
+    fn is_urgent(&self) -> bool {
+        self.durability != Durability::Memory || self.entries.iter().any(|entry| !matches!(entry, Entry::State(_)))
     }
 
     fn finish(self, result: &Result<()>) {

@@ -5,18 +5,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::batch::BatchHeader;
 use crate::dedupe::Dedupe;
-use crate::group::{Group, GroupSnapshot};
+use crate::group::{Bounds, Group, GroupSnapshot, Next};
 use crate::log::{Chunk, IndexEntry};
 use crate::partition::Partition;
 use crate::producer::Producers;
 use crate::record::StateRecord;
 use crate::schedule::{SCHEDULE_PARTITION, Schedule};
 use crate::table::{Tables, TablesRef, TablesSnapshot};
+use crate::waiting::Subscription;
 use crate::{Durability, EngineConfig, Error, GroupName, PartitionId, Result, Topic};
 
 /// The engine's state. Volatile parts (waiters, leases, indexes) live beside the durable ones.
@@ -26,7 +26,9 @@ pub(crate) struct State {
     /// Indexed by partition id; none where a topic was deleted.
     partitions: Vec<Option<Box<Partition>>>,
     pub groups: BTreeMap<GroupName, Group>,
-    pub group_waiters: HashMap<GroupName, Vec<Arc<Notify>>>,
+    subscriptions: HashMap<GroupName, Subscription>,
+    /// Changes of topics and groups so far: subscriptions are as of one of them.
+    changes: u64,
     pub dedupe: Dedupe,
     /// Deleted partitions' batches in the active segment: a crash may undo the deletion, so its footer must have them.
     pub deleted_active: BTreeMap<PartitionId, Vec<IndexEntry>>,
@@ -88,7 +90,8 @@ impl State {
             by_id: HashMap::new(),
             partitions: vec![Some(Box::new(Partition::new(None, 0)))],
             groups: BTreeMap::new(),
-            group_waiters: HashMap::new(),
+            subscriptions: HashMap::new(),
+            changes: 0,
             dedupe: Dedupe::default(),
             deleted_active: BTreeMap::new(),
             schedule: Schedule::default(),
@@ -142,6 +145,9 @@ impl State {
 
     /// Applies one change. Whoever makes a record has checked that it can be applied; one about something deleted since does nothing.
     pub(crate) fn apply(&mut self, record: &StateRecord) {
+        if matches!(record, StateRecord::TopicSet(_) | StateRecord::TopicDeleted(_) | StateRecord::GroupSet { .. }) {
+            self.changes += 1;
+        }
         match record {
             StateRecord::TopicSet(topic) => self.set_topic(topic.clone()),
             StateRecord::TopicDeleted(id) => self.delete_topic(*id),
@@ -155,7 +161,7 @@ impl State {
             StateRecord::GroupDeleted(name) => {
                 self.groups.remove(name);
                 self.wake_group(name);
-                self.group_waiters.remove(name);
+                self.subscriptions.remove(name);
             }
             StateRecord::Group { name, record } => {
                 if let Some(group) = self.groups.get_mut(name) {
@@ -209,6 +215,10 @@ impl State {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
             let partition = self.partitions[slot].get_or_insert_with(|| Box::new(Partition::new(None, index)));
             partition.topic = Some(Arc::clone(&topic));
+        }
+        // It may have grown: who waits for its groups looks again, and then waits for the new partitions too.
+        if let Some(first) = topic.partitions.first().and_then(|id| self.partition_mut(*id)) {
+            first.wake_groups();
         }
         let names = self.by_name.entry(topic.name.namespace().into()).or_default();
         names.insert(topic.name.name().into(), Arc::clone(&topic));
@@ -331,8 +341,42 @@ impl State {
 
     /// Wakes those who wait for a group's records.
     pub(crate) fn wake_group(&mut self, name: &GroupName) {
-        for waiter in self.group_waiters.get_mut(name).into_iter().flat_map(|waiters| waiters.drain(..)) {
-            waiter.notify_one();
+        if let Some(subscription) = self.subscriptions.get(name) {
+            subscription.signal.wake();
         }
+    }
+
+    /// Wakes those who wait for any group.
+    pub(crate) fn wake_groups(&self) {
+        self.subscriptions.values().for_each(|subscription| subscription.signal.wake());
+    }
+
+    /// What a group consumes now.
+    pub(crate) fn subscription(&mut self, name: &GroupName) -> Result<&Subscription> {
+        let known = self.subscriptions.get(name);
+        if known.is_none_or(|known| known.version != self.changes) {
+            let signal = known.map(|known| Arc::clone(&known.signal)).unwrap_or_default();
+            let partitions: Arc<[PartitionId]> = self.group_partitions(self.group(name)?).into();
+            for id in partitions.iter() {
+                if let Some(partition) = self.partition_mut(*id) {
+                    partition.add_group(&signal);
+                }
+            }
+            let subscription = Subscription { version: self.changes, partitions, signal };
+            self.subscriptions.insert(name.clone(), subscription);
+        }
+        self.subscriptions.get(name).ok_or_else(|| Error::UnknownGroup(name.clone()))
+    }
+
+    /// Where a group's consumer goes on. See [`Group::next`].
+    pub(crate) fn next_for(&mut self, name: &GroupName, acknowledge: bool, now_ms: i64) -> Result<Option<Next>> {
+        let partitions = Arc::clone(&self.subscription(name)?.partitions);
+        let Self { groups, partitions: all, .. } = self;
+        let bounds = |id: PartitionId| {
+            let found = all.get(id.0 as usize)?.as_deref()?;
+            Some(Bounds { partition: id, log_start: found.log_start, high_watermark: found.high_watermark })
+        };
+        let group = groups.get_mut(name).ok_or_else(|| Error::UnknownGroup(name.clone()))?;
+        group.next(&partitions, bounds, acknowledge, now_ms)
     }
 }

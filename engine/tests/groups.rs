@@ -387,3 +387,23 @@ async fn a_batch_that_cannot_be_decoded_is_named_and_does_not_stop_the_group() {
     drop(engine.seek(&group("ordered"), &[(partition, 3)]).unwrap());
     assert_eq!(offsets(&lease(&engine, &group("ordered"), 9).await), [3]);
 }
+
+#[tokio::test]
+async fn a_waiting_consumer_hears_of_new_partitions_and_leaves_no_trace() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    with_records(&engine, 0).await;
+    let workers = create(&engine, GroupConfig::default()).await;
+    let mut watch = engine.watch_group(&workers);
+    assert!(lease(&engine, &workers, 9).await.is_empty());
+    let (topic, _) = engine.grow_topic(&name("orders"), 2).unwrap();
+    settle(&engine).await;
+    tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.unwrap();
+    let mut watch = engine.watch_group(&workers);
+    let others: Vec<_> = (0..100).map(|_| engine.watch_group(&workers)).collect();
+    assert!(lease(&engine, &workers, 9).await.is_empty());
+    drop(others);
+    append(&engine, topic.partitions[1], &["in the new one"]).await;
+    tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.unwrap();
+    assert_eq!(lease(&engine, &workers, 9).await.len(), 1);
+}

@@ -30,6 +30,12 @@ const CONTROL: u16 = 1 << 5;
 pub(super) const DELETE_HORIZON: u16 = 1 << 6;
 
 impl BatchHeader {
+    /// The offset after its last record's.
+    #[must_use]
+    pub fn end_offset(&self) -> u64 {
+        self.base_offset + u64::from(self.last_offset_delta) + 1
+    }
+
     /// Reads a header and checks that it can be one. The checksum is not looked at.
     ///
     /// # Errors

@@ -364,14 +364,21 @@ impl Group {
     ///
     /// # Errors
     /// [`Error::GroupMode`] while there are assigned members.
-    pub(crate) fn next(&mut self, partitions: &[Bounds], acknowledge: bool, now_ms: i64) -> Result<Option<Next>> {
+    pub(crate) fn next(
+        &mut self,
+        partitions: &[PartitionId],
+        bounds: impl Fn(PartitionId) -> Option<Bounds>,
+        acknowledge: bool,
+        now_ms: i64,
+    ) -> Result<Option<Next>> {
         self.check_shared()?;
         if !acknowledge && self.is_full() {
             return Ok(None);
         }
         for step in 0..partitions.len() {
             let index = (self.turn + step) % partitions.len();
-            if let Some(next) = self.next_of(&partitions[index], now_ms) {
+            let bounds = bounds(partitions[index]);
+            if let Some(next) = bounds.and_then(|bounds| self.next_of(&bounds, now_ms)) {
                 self.turn = index + 1;
                 return Ok(Some(next));
             }

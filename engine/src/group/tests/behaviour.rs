@@ -5,11 +5,11 @@ use crate::Error;
 fn a_partition_is_started_once() {
     let mut group = group(GroupConfig::default());
     let other = Bounds { partition: PartitionId(9), log_start: 4, high_watermark: 9 };
-    assert_eq!(group.next(&[other], false, 0).unwrap(), Some(Next::Start(other.partition)));
+    assert_eq!(ask(&mut group, &[other], false, 0).unwrap(), Some(Next::Start(other.partition)));
     group.apply(&Group::start(other.partition, 6));
     group.apply(&Group::start(other.partition, 4));
     let read = Next::Read { partition: other.partition, offset: 6 };
-    assert_eq!(group.next(&[other], false, 0).unwrap(), Some(read));
+    assert_eq!(ask(&mut group, &[other], false, 0).unwrap(), Some(read));
     assert_eq!(group.unacknowledged(other.partition, 4, 9), 3);
     assert_eq!(group.unacknowledged(PartitionId(10), 4, 9), 5);
 }
@@ -18,7 +18,7 @@ fn a_partition_is_started_once() {
 fn partitions_take_turns() {
     let mut group = group(GroupConfig::default());
     let both = [P, Q].map(|partition| Bounds { partition, log_start: 0, high_watermark: 5 });
-    let turns: Vec<_> = (0..4).map(|_| group.next(&both, false, 0).unwrap().unwrap()).collect();
+    let turns: Vec<_> = (0..4).map(|_| ask(&mut group, &both, false, 0).unwrap().unwrap()).collect();
     assert_eq!(turns, [P, Q, P, Q].map(|partition| Next::Read { partition, offset: 0 }));
 }
 
@@ -327,7 +327,7 @@ fn the_log_start_takes_everything_below_with_it() {
     }
     settle(&mut group, &[reject(id(1, 30))]);
     let trimmed = [Bounds { partition: P, log_start: 2, high_watermark: 5 }];
-    assert_eq!(group.next(&trimmed, false, 0).unwrap(), Some(Next::Read { partition: P, offset: 2 }));
+    assert_eq!(ask(&mut group, &trimmed, false, 0).unwrap(), Some(Next::Read { partition: P, offset: 2 }));
     assert_eq!((group.in_flight(), group.info().delayed, group.lowest_unacknowledged(P)), (0, 0, 2));
     assert_eq!(settle(&mut group, &[Settlement::Acknowledge(id(0, 30))]), [Err(Error::LeaseGone)]);
     assert_eq!(offer(&mut group, 2, Some(1), A, 30), FIRST);
@@ -359,7 +359,7 @@ fn assigned_and_shared_exclude_each_other() {
     group.release_consumer(A);
     group.set_assigned(true).unwrap();
     assert_eq!(group.committed()[0].offset, 2);
-    assert!(group.next(&bounds(9), false, 0).is_err());
+    assert!(ask(&mut group, &bounds(9), false, 0).is_err());
     assert!(group.seek(&[(P, 0)]).is_err());
     group.set_assigned(false).unwrap();
     assert_eq!(next(&mut group, 9, 0), Some(2));

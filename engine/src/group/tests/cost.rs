@@ -28,7 +28,7 @@ fn rounds(mode: Mode, in_flight: u64, order: impl Fn(Vec<u64>) -> Vec<u64>) -> f
         let start = Instant::now();
         for offset in from..from + in_flight {
             if offset % 100 == 0 {
-                let _ = std::hint::black_box(group.next(&bounds(u64::MAX), false, 0));
+                let _ = std::hint::black_box(ask(&mut group, &bounds(u64::MAX), false, 0));
             }
             let key = Some(offset % 1_000);
             let offer = Offer { partition: P, offset, key, expires_at_ms: None };
@@ -38,7 +38,7 @@ fn rounds(mode: Mode, in_flight: u64, order: impl Fn(Vec<u64>) -> Vec<u64>) -> f
                 leased.push(offset);
             }
         }
-        while let Some(Next::Read { offset, .. }) = group.next(&bounds(0), false, 0).unwrap_or(None) {
+        while let Some(Next::Read { offset, .. }) = ask(&mut group, &bounds(0), false, 0).unwrap_or(None) {
             let offer = Offer { partition: P, offset, key: None, expires_at_ms: None };
             group.lease(&offer, &Grant { consumer: A, token: 1, deadline: seconds(30), acknowledge: false }, 0);
             leased.push(offset);
@@ -56,7 +56,7 @@ fn rounds(mode: Mode, in_flight: u64, order: impl Fn(Vec<u64>) -> Vec<u64>) -> f
                 let settled = group.settle(call, Duration::ZERO, 0);
                 settled.records.iter().for_each(|record| group.apply(record));
             }
-            while let Some(Next::Read { offset, .. }) = group.next(&bounds(0), false, 0).unwrap_or(None) {
+            while let Some(Next::Read { offset, .. }) = ask(&mut group, &bounds(0), false, 0).unwrap_or(None) {
                 let offer = Offer { partition: P, offset, key: None, expires_at_ms: None };
                 group.lease(&offer, &Grant { consumer: A, token: 1, deadline: seconds(30), acknowledge: false }, 0);
                 leased.push(offset);

@@ -79,8 +79,15 @@ fn bounds(high_watermark: u64) -> [Bounds; 1] {
     [Bounds { partition: P, log_start: 0, high_watermark }]
 }
 
+/// Where it goes on, in partitions with these bounds.
+fn ask(group: &mut Group, bounds: &[Bounds], acknowledge: bool, now_ms: i64) -> Result<Option<Next>, crate::Error> {
+    let partitions: Vec<_> = bounds.iter().map(|bounds| bounds.partition).collect();
+    let of = |id| bounds.iter().find(|bounds| bounds.partition == id).copied();
+    group.next(&partitions, of, acknowledge, now_ms)
+}
+
 fn next(group: &mut Group, high_watermark: u64, now_ms: i64) -> Option<u64> {
-    match group.next(&bounds(high_watermark), false, now_ms).unwrap()? {
+    match ask(group, &bounds(high_watermark), false, now_ms).unwrap()? {
         Next::Read { offset, .. } => Some(offset),
         Next::Start(_) => panic!("it has been started"),
     }

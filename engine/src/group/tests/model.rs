@@ -174,7 +174,8 @@ impl World {
         let mut given = 0;
         let mut turns = 0;
         while given < most {
-            let Some(next) = self.group.next(&self.bounds(), acknowledge, self.now_ms()).unwrap() else {
+            let (bounds, now_ms) = (self.bounds(), self.now_ms());
+            let Some(next) = ask(&mut self.group, &bounds, acknowledge, now_ms).unwrap() else {
                 return self.check_nothing_is_due();
             };
             given += self.walk(next, consumer, most - given, deadline, acknowledge);
@@ -482,7 +483,10 @@ impl World {
             Op::Lease { consumer, most, deadline, acknowledge } => {
                 self.lease(ConsumerId(*consumer), *most, *deadline, *acknowledge)
             }
-            Op::Ask => self.asked = self.group.next(&self.bounds(), false, self.now_ms()).unwrap(),
+            Op::Ask => {
+                let (bounds, now_ms) = (self.bounds(), self.now_ms());
+                self.asked = ask(&mut self.group, &bounds, false, now_ms).unwrap();
+            }
             Op::WalkLate { consumer } => {
                 if let Some(next) = self.asked.take() {
                     self.walk(next, ConsumerId(*consumer), 3, 5, false);

@@ -38,7 +38,10 @@ pub const MIN_FRAME_MAX: usize = 4096;
 pub struct Limits {
     /// The largest frame, its eight bytes of framing included: the negotiated `frame_max`.
     pub max_frame_bytes: usize,
-    /// How deep tables and arrays may lie in one another.
+    /// How deep tables and arrays may lie in one another. At most [`HeaderType::MAX_DEPTH`]: a record does not keep the types
+    /// of what lies deeper.
+    ///
+    /// [`HeaderType::MAX_DEPTH`]: crate::broker::HeaderType::MAX_DEPTH
     pub max_table_depth: usize,
     /// How many fields and elements a table may have, those of the tables and arrays in it included.
     pub max_table_fields: usize,

@@ -79,7 +79,7 @@ impl Outbox {
     }
 
     /// A method, the properties that `properties` writes, and a body in frames of at most `frame_max` bytes. The
-    /// properties must fit in a frame: [`frame::max_properties`].
+    /// properties must fit in a frame: [`super::max_properties`].
     #[inline]
     pub fn content(
         &mut self,

@@ -11,11 +11,11 @@
 //! | body | value; null if the header `x-tombstone` is true and the body empty |
 //! | header `x-key` (long string or bytes) | key |
 //! | header `x-timestamp-ms`, else the property timestamp, else now | timestamp. With an expiration it is the arrival unless `x-timestamp-ms` says otherwise, because lifetimes count from it; a timestamp of this second keeps the arrival's milliseconds |
-//! | short strings and priority among the properties | headers of their own, named in [`property`]; expiration is `ttl-ms` |
+//! | short strings and priority among the properties | headers of their own, named in [`property`](crate::broker::property); expiration is `ttl-ms` |
 //! | exchange and routing key | headers `amqp-exchange` and `amqp-routing-key`; none for the default exchange, where the routing key is the topic |
 //! | `x-deliver-at` (ms) | header `deliver-at`; `x-delay` and other forms of `x-deliver-at` stay and make one |
 //! | any other header | a header of the name: text as it is, the rest as text with a type ([`HeaderType`](crate::broker::HeaderType)) |
-//! | what the record does not tell: delivery mode, which properties there were | header `amqp`, see [`Mark`](mark::Mark) |
+//! | what the record does not tell: delivery mode, which properties there were | header `amqp`, see `Mark` |
 //!
 //! A record that has the header `amqp` came over AMQP, and its consumers get what was published and no header more, unless
 //! it was tried before (`x-delivery-count`), dead-lettered (`x-death`) or the consumer asked for offsets
@@ -38,9 +38,6 @@ mod value;
 
 pub use incoming::{Incoming, Refusal};
 pub use outgoing::{Extra, Outgoing};
-
-#[allow(unused_imports)]
-use crate::broker::property;
 
 /// Headers that stand for what a record has besides headers.
 mod header {

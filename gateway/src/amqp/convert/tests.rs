@@ -164,6 +164,24 @@ proptest! {
     }
 
     #[test]
+    fn mutated_properties_are_refused_or_delivered(
+        properties in any_properties(), changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4), body in any_bytes(),
+    ) {
+        let mut properties = properties.to_vec();
+        for (at, with) in changes {
+            let at = at.index(properties.len());
+            properties[at] = with;
+        }
+        let is_whole = Properties::parse(&properties, &limits()).is_ok();
+        if let Some(Ok(record)) = is_whole.then(|| publish("e", "k", &properties, &body)) {
+            // They may have been written in another form than ours: a true is any number but 0.
+            let delivered = written(&Outgoing::new(&record, "topic"), &EXTRA);
+            let again = publish("e", "k", &delivered, &body).unwrap();
+            prop_assert_eq!(written(&Outgoing::new(&again, "topic"), &EXTRA), delivered);
+        }
+    }
+
+    #[test]
     fn any_bytes_as_properties_are_taken_or_refused(bytes in vec(any::<u8>(), 0..200), body in any_bytes()) {
         if let Ok(properties) = Properties::parse(&bytes, &limits()) {
             let _ = Incoming::new("", "q", &properties, &body).map(|incoming| incoming.append(&mut BatchBuilder::new(), NOW));

@@ -38,6 +38,7 @@ async fn what_one_write_published_is_confirmed_together() {
     }
     assert!(frames < 20, "{frames} frames for 51 publishes");
     assert_eq!(client.declare("q").await, 50);
+    drop(client);
     gateway.close().await;
 }
 
@@ -69,6 +70,7 @@ async fn what_a_consumer_leaves_behind_comes_again_in_order() {
     // The last may have been on its way to the consumer that was lost, or not.
     let redelivered = seen[2].1;
     assert_eq!(seen, [("0".into(), true), ("2".into(), true), ("3".into(), redelivered)]);
+    drop(client);
     gateway.close().await;
 }
 
@@ -97,6 +99,7 @@ async fn a_fanout_goes_to_every_queue_in_the_order_of_the_publisher() {
     for expected in ["both", "a alone", "both again"] {
         assert_eq!(delivery(&mut client).await.2, expected);
     }
+    drop(client);
     gateway.close().await;
 }
 
@@ -114,6 +117,7 @@ async fn a_confirmation_does_not_reach_the_next_channel_of_the_number() {
     client.send(1, Method::Channel(Channel::CloseOk {})).await;
     client.open_channel(1).await;
     assert_eq!(client.declare("q").await, 1, "no acknowledgement comes in between");
+    drop(client);
     gateway.close().await;
 }
 
@@ -134,6 +138,7 @@ async fn the_channel_of_a_publish_that_nobody_can_take_is_closed() {
     client.send(1, Method::Channel(Channel::CloseOk {})).await;
     client.open_channel(1).await;
     assert_eq!(client.declare("q").await, 2, "its neighbours are not lost with it");
+    drop(client);
     gateway.close().await;
 }
 
@@ -159,6 +164,7 @@ async fn a_connection_that_ends_takes_its_exclusive_queues_along() {
     while gateway.engine.topic("default", "mine").is_some() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    drop(other);
     gateway.close().await;
 }
 
@@ -176,5 +182,7 @@ async fn a_consumer_is_told_that_its_queue_is_gone() {
     other.method().await;
     let told = client.method().await;
     assert_eq!(told, Method::Basic(Basic::Cancel { consumer_tag: "c".into(), no_wait: true }));
+    drop(client);
+    drop(other);
     gateway.close().await;
 }

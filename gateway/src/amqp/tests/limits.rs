@@ -16,6 +16,7 @@ async fn what_is_no_amqp_is_told_what_would_be() {
     let mut answer = Vec::new();
     tokio::io::AsyncReadExt::read_to_end(&mut client.stream, &mut answer).await.unwrap();
     assert_eq!(answer, PROTOCOL_HEADER);
+    drop(client);
     gateway.close().await;
 }
 
@@ -26,6 +27,7 @@ async fn a_handshake_that_takes_too_long_is_cut_off() {
     client.raw(&PROTOCOL_HEADER).await;
     assert_eq!(client.ending().await, Ending::Eof);
     assert_eq!(gateway.metrics.connections_refused.get(), 1);
+    drop(client);
     gateway.close().await;
 }
 
@@ -44,6 +46,7 @@ async fn who_does_not_log_in_right_stays_outside() {
     client.raw(&PROTOCOL_HEADER).await;
     client.send(0, Method::Connection(start_ok("CRAM-MD5", b"x"))).await;
     assert_eq!(client.ending().await, Ending::Connection(503));
+    drop(client);
     gateway.close().await;
 }
 
@@ -72,6 +75,7 @@ async fn a_large_frame_before_tuning_is_refused() {
     client.raw(&PROTOCOL_HEADER).await;
     client.raw(&[1, 0, 0, 0, 1, 0, 0]).await;
     assert_eq!(client.ending().await, Ending::Connection(501));
+    drop(client);
     gateway.close().await;
 }
 
@@ -81,6 +85,7 @@ async fn channels_are_counted() {
     client.open_channel(2).await;
     client.send(3, Method::Channel(Channel::Open {})).await;
     assert_eq!(client.ending().await, Ending::Connection(530));
+    drop(client);
     gateway.close().await;
 }
 
@@ -90,6 +95,7 @@ async fn a_large_message_closes_its_channel() {
     client.publish("", "q", b"12345");
     client.flush().await;
     assert_eq!(client.ending().await, Ending::Channel(406));
+    drop(client);
     gateway.close().await;
 }
 
@@ -104,6 +110,7 @@ async fn messages_begun_and_not_finished_are_bounded() {
     body.push(206);
     client.raw(&body).await;
     assert_eq!(client.ending().await, Ending::Connection(506));
+    drop(client);
     gateway.close().await;
 }
 
@@ -115,6 +122,7 @@ async fn a_body_is_as_long_as_its_header_says() {
     client.raw(&[2, 0, 1, 0, 0, 0, 14, 0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 206]).await;
     client.raw(&[3, 0, 1, 0, 0, 0, 3, 1, 2, 3, 206]).await;
     assert_eq!(client.ending().await, Ending::Connection(505));
+    drop(client);
     gateway.close().await;
 }
 
@@ -125,6 +133,7 @@ async fn consumers_are_counted() {
     client.send(1, consume("q", "a", false)).await;
     client.send(1, consume("q", "b", false)).await;
     assert_eq!(client.ending().await, Ending::Channel(406));
+    drop(client);
     gateway.close().await;
 }
 
@@ -150,6 +159,7 @@ async fn what_is_unacknowledged_is_bounded_whatever_the_prefetch() {
         }
     }
     assert_eq!(tags, [1, 2, 3, 4, 5]);
+    drop(client);
     gateway.close().await;
 }
 
@@ -173,6 +183,7 @@ async fn a_silent_client_is_cut_off_and_a_quiet_one_is_not() {
     while let Some(frame) = client.frame().await {
         assert_eq!(frame.payload, Payload::Heartbeat);
     }
+    drop(client);
     gateway.close().await;
 }
 
@@ -186,6 +197,7 @@ async fn who_takes_too_long_over_a_message_loses_the_channel() {
     client.send(1, Method::Channel(Channel::CloseOk {})).await;
     client.open_channel(1).await;
     assert_eq!(client.declare("q").await, 1, "it has come back");
+    drop(client);
     gateway.close().await;
 }
 
@@ -198,6 +210,7 @@ async fn another_virtual_host_is_not_there() {
     client.send(0, Method::Connection(Connection::TuneOk { channel_max: 0, frame_max: 0, heartbeat: 0 })).await;
     client.send(0, Method::Connection(Connection::Open { virtual_host: "other".into() })).await;
     assert_eq!(client.ending().await, Ending::Connection(530));
+    drop(client);
     gateway.close().await;
 }
 

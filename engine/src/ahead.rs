@@ -1,0 +1,134 @@
+//! Batches decoded for groups, and what was read behind them: consumers with little credit come back for the rest.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::batch::{Batch, BatchHeader, Record};
+use crate::shard::Shard;
+use crate::{PartitionId, Result};
+
+/// No more is kept of one partition.
+const MAX_AHEAD_BYTES: usize = 512 << 10;
+
+/// A stored batch that does not decode, though its bytes check.
+pub(crate) struct Undecodable {
+    pub from: u64,
+    pub to: u64,
+    pub reason: String,
+}
+
+/// A batch's records, and the offsets it stands for.
+pub(crate) struct Decoded {
+    pub base_offset: u64,
+    pub end: u64,
+    bytes: usize,
+    pub records: Vec<Record>,
+}
+
+/// What was read of a partition a moment ago: the batch last decoded, and the stored ones behind it. Consumers with little
+/// credit come back for the rest.
+pub(crate) struct Ahead {
+    batch: Arc<Decoded>,
+    stored: Vec<Bytes>,
+}
+
+/// That of every partition.
+#[derive(Default)]
+pub(crate) struct AheadCache {
+    of: HashMap<PartitionId, Ahead>,
+    bytes: usize,
+}
+
+impl AheadCache {
+    fn insert(&mut self, partition: PartitionId, ahead: Ahead, limit: usize) {
+        // It is no more than a convenience: when it is full it starts afresh.
+        if self.bytes > limit {
+            *self = Self::default();
+        }
+        self.bytes += ahead.bytes();
+        self.bytes -= self.of.insert(partition, ahead).map_or(0, |before| before.bytes());
+    }
+}
+
+/// What there is of it at an offset.
+pub(crate) enum Found {
+    Decoded(Arc<Decoded>),
+    Stored(Vec<Bytes>),
+    Nothing,
+}
+
+impl Ahead {
+    fn bytes(&self) -> usize {
+        self.batch.bytes + self.stored.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    fn at(&self, offset: u64) -> Found {
+        if (self.batch.base_offset..self.batch.end).contains(&offset) {
+            return Found::Decoded(Arc::clone(&self.batch));
+        }
+        let first = self.stored.first().and_then(|run| BatchHeader::parse(run).ok());
+        let covers = |header: BatchHeader| (header.base_offset..header.end_offset()).contains(&offset);
+        if first.is_some_and(covers) { Found::Stored(self.stored.clone()) } else { Found::Nothing }
+    }
+}
+
+impl Shard {
+    /// What was read a moment ago, if it is what lies at `offset`.
+    pub(crate) fn look_ahead(&self, partition: PartitionId, offset: u64) -> Found {
+        self.ahead.lock().of.get(&partition).map_or(Found::Nothing, |ahead| ahead.at(offset))
+    }
+
+    /// Decodes batches until they hold `wanted` records from `offset` on, or one cannot be decoded.
+    pub(crate) fn decode(
+        &self,
+        partition: PartitionId,
+        offset: u64,
+        stored: Vec<Bytes>,
+        wanted: usize,
+    ) -> Result<(Vec<Arc<Decoded>>, Option<Undecodable>)> {
+        let mut decoded = Vec::new();
+        let mut found = 0;
+        let mut bad = None;
+        let mut stored = VecDeque::from(stored);
+        while found < wanted
+            && let Some(run) = stored.front_mut()
+        {
+            if run.is_empty() {
+                stored.pop_front();
+                continue;
+            }
+            let batch = Batch::split_from(run)?;
+            let BatchHeader { base_offset, .. } = batch.header;
+            let end = batch.header.end_offset();
+            let records = match batch.header.is_control() {
+                true => Ok(Vec::new()),
+                false => batch.records(base_offset, self.config.max_decompressed_bytes),
+            };
+            match records {
+                Ok(records) => {
+                    found += records.iter().filter(|record| record.offset >= offset).count();
+                    decoded.push(Arc::new(Decoded { base_offset, end, bytes: batch.bytes.len(), records }));
+                }
+                Err(error) => {
+                    bad = Some(Undecodable { from: base_offset, to: end, reason: error.to_string() });
+                    break;
+                }
+            }
+        }
+        stored.retain(|run| !run.is_empty());
+        if let Some(last) = decoded.last().filter(|_| bad.is_none()) {
+            self.keep_ahead(partition, Ahead { batch: Arc::clone(last), stored: stored.into() });
+        }
+        Ok((decoded, bad))
+    }
+
+    fn keep_ahead(&self, partition: PartitionId, ahead: Ahead) {
+        let worth_it = ahead.batch.records.len() > 1 || !ahead.stored.is_empty();
+        if !worth_it || ahead.bytes() > MAX_AHEAD_BYTES {
+            return;
+        }
+        self.ahead.lock().insert(partition, ahead, self.config.index_cache_bytes / 2);
+    }
+}
