@@ -69,6 +69,37 @@ fn before_the_handshake() {
     }
 }
 
+/// Every method of the specification and of RabbitMQ's extensions, by class.
+const METHODS: [(u16, &[u16]); 9] = [
+    (10, &[10, 11, 20, 21, 30, 31, 40, 41, 50, 51, 60, 61, 70, 71]),
+    (20, &[10, 11, 20, 21, 40, 41]),
+    (30, &[10, 11]),
+    (40, &[10, 11, 20, 21, 30, 31, 40, 51]),
+    (50, &[10, 11, 20, 21, 30, 31, 40, 41, 50, 51]),
+    (60, &[10, 11, 20, 21, 30, 31, 40, 50, 60, 70, 71, 72, 80, 90, 100, 110, 111, 120]),
+    (70, &[10, 11]),
+    (85, &[10, 11]),
+    (90, &[10, 11, 20, 21, 30, 31]),
+];
+
+#[test]
+fn every_method_before_authentication() {
+    let mut gateway = Gateway::start();
+    assert_both_well(&mut gateway, "nothing");
+    let start_ok = (10, 11);
+    for (class, methods) in METHODS {
+        for method in methods.iter().map(|number| (class, *number)).filter(|method| *method != start_ok) {
+            for channel in [0, 1] {
+                let mut connection = Connection::open(gateway.amqp).unwrap();
+                let frame = wire::method(channel, method, &[0; 32]);
+                let _ = connection.send(&[wire::PROTOCOL_HEADER, &frame].concat());
+                assert!(connection.refusal().is_some(), "{method:?} on channel {channel} before authentication");
+            }
+        }
+    }
+    assert_both_well(&mut gateway, "every method before authentication");
+}
+
 /// Sends bytes on an open channel; the gateway must refuse, not wait for more.
 fn attack(gateway: &mut Gateway, name: &str, bytes: &[u8]) {
     let mut connection = Connection::ready(gateway.amqp, 0).unwrap();

@@ -35,12 +35,34 @@ pub struct Load {
     stop_consuming: Arc<AtomicBool>,
 }
 
+/// Waits for an answer, but not for one that a connection which is gone cannot bring: then lapin may wait for ever.
+async fn answered<T>(
+    what: &str,
+    connection: &Connection,
+    answer: impl Future<Output = lapin::Result<T>>,
+) -> lapin::Result<T> {
+    tokio::pin!(answer);
+    let start = Instant::now();
+    loop {
+        match tokio::time::timeout(Duration::from_secs(1), answer.as_mut()).await {
+            Ok(answer) => return answer,
+            Err(_) if !connection.status().connected() => return Err(gone()),
+            Err(_) => {
+                assert!(start.elapsed() < Duration::from_secs(60), "{what}: no answer in 60 s on a good connection")
+            }
+        }
+    }
+}
+
+fn gone() -> lapin::Error {
+    std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into()
+}
+
 async fn connect(broker: SocketAddr) -> lapin::Result<(Connection, Channel)> {
     let uri = format!("amqp://guest:guest@{broker}/%2f?heartbeat=5");
     let connecting = Connection::connect(&uri, ConnectionProperties::default());
-    let connection = tokio::time::timeout(Duration::from_secs(10), connecting).await;
-    let connection = connection.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))?;
-    let channel = connection.create_channel().await?;
+    let connection = tokio::time::timeout(Duration::from_secs(10), connecting).await.unwrap_or_else(|_| Err(gone()))?;
+    let channel = answered("channel.open", &connection, connection.create_channel()).await?;
     Ok((connection, channel))
 }
 
@@ -136,7 +158,7 @@ impl Publisher {
     /// Publishes until told to stop; an error when the broker is gone, and what it had not confirmed is given up.
     async fn session(&mut self, broker: SocketAddr) -> lapin::Result<()> {
         let (connection, channel) = connect(broker).await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        answered("confirm.select", &connection, channel.confirm_select(ConfirmSelectOptions::default())).await?;
         let mut unconfirmed = FuturesUnordered::new();
         loop {
             while unconfirmed.len() < IN_FLIGHT && !self.stop.load(Ordering::Acquire) {
@@ -149,7 +171,8 @@ impl Publisher {
                 let sent = channel.basic_publish(exchange, key, options, body.as_bytes(), persistent).await?;
                 unconfirmed.push(async move { (message, sent.await) });
             }
-            let Some((message, answer)) = unconfirmed.next().await else { break };
+            let next = answered("a confirm", &connection, async { Ok(unconfirmed.next().await) }).await?;
+            let Some((message, answer)) = next else { break };
             let mut history = self.history.lock().unwrap();
             match answer? {
                 Confirmation::Ack(None) => history.confirmed(message),
@@ -170,10 +193,11 @@ impl Consumer {
     /// Consumes until told to stop and the queue is empty; an error when the broker is gone.
     async fn session(&self, broker: SocketAddr) -> lapin::Result<()> {
         let (connection, channel) = connect(broker).await?;
-        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-        let options = BasicConsumeOptions::default();
-        let mut deliveries =
-            channel.basic_consume(self.queue.into(), "".into(), options, FieldTable::default()).await?;
+        let qos = || channel.basic_qos(PREFETCH, BasicQosOptions::default());
+        answered("basic.qos", &connection, qos()).await?;
+        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+        let consuming = channel.basic_consume(self.queue.into(), "".into(), options, arguments);
+        let mut deliveries = answered("basic.consume", &connection, consuming).await?;
         let session = self.history.lock().unwrap().session();
         let mut acknowledged = Vec::new();
         loop {
@@ -183,14 +207,18 @@ impl Consumer {
                 let delivery = delivery.unwrap_or_else(|| Err(std::io::Error::other("the consumer ended").into()))?;
                 let message = message_of(&delivery);
                 self.history.lock().unwrap().delivered(session, self.queue, message.clone());
-                delivery.ack(BasicAckOptions::default()).await?;
+                answered("basic.ack", &connection, async { delivery.ack(BasicAckOptions::default()).await.map(drop) })
+                    .await?;
                 acknowledged.push(message);
             }
             if acknowledged.len() >= SETTLE || quiet && !acknowledged.is_empty() {
                 // AMQP has no answer to an acknowledgement; what is asked after it is answered when it is durable.
-                channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+                answered("basic.qos", &connection, qos()).await?;
                 self.history.lock().unwrap().settled(self.queue, &acknowledged);
                 acknowledged.clear();
+            }
+            if !connection.status().connected() {
+                return Err(gone());
             }
             if quiet && self.stop.load(Ordering::Acquire) && self.is_empty(&channel).await? {
                 return connection.close(200, "".into()).await;
