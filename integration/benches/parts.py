@@ -228,7 +228,7 @@ def grpc(results, rounds, scale):
     messages = int(5_000_000 * scale)
 
     def load(*arguments):
-        command = [TIDEGATE, "bench", "grpc", "--messages", messages, "--size", 100, "--batch", 100, "--output", "json", *arguments]
+        command = [TIDEGATE, "bench", "grpc", "--messages", messages, "--size", 100, "--batch", 100, "--in-flight", 100, "--output", "json", *arguments]
         said = subprocess.run([str(word) for word in command], capture_output=True, text=True)
         if said.returncode != 0:
             raise RuntimeError(f"{command}: {said.stdout} {said.stderr}")
