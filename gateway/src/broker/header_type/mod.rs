@@ -1,9 +1,11 @@
 //! Types of header values. Values are stored as UTF-8 text that any client can read; one more header of the record,
 //! [`property::HEADER_TYPES`](super::property::HEADER_TYPES), keeps the types that the text does not tell:
 //!
-//!     types = index "=" type *("," index "=" type)        index: the header's in the record, ascending
-//!     type  = name | "table(" [list] ")" | "array(" [list] ")"
-//!     list  = type *("," type)                            of the fields or elements, in order
+//! ```text
+//! types = index "=" type *("," index "=" type)        index: the header's in the record, ascending
+//! type  = name | "table(" [list] ")" | "array(" [list] ")"
+//! list  = type *("," type)                            of the fields or elements, in order
+//! ```
 //!
 //! A table is stored as a JSON object (its names may repeat), an array as a JSON array: `{"a":1,"b":[true,"x"]}` with
 //! `table(int32,array(boolean,string))`.
