@@ -32,7 +32,7 @@ pub(super) struct Consumer {
     queued: bool,
     /// It waits for a message.
     waiting: Option<AbortHandle>,
-    _attachment: Attachment,
+    attachment: Attachment,
 }
 
 impl Consumer {
@@ -105,7 +105,7 @@ impl Session<'_> {
             unacknowledged: 0,
             queued: false,
             waiting: None,
-            _attachment: attachment,
+            attachment,
         };
         if !no_wait {
             self.reply(id, Method::Basic(Basic::ConsumeOk { consumer_tag: consumer.tag.clone() }));
@@ -263,7 +263,9 @@ impl Session<'_> {
             self.wire.outbox.content(consumer.channel, &deliver, properties, outgoing.body(), max_frame_bytes);
             if !consumer.no_ack {
                 consumer.unacknowledged += 1;
-                let one = Unacknowledged { lease, queue: Arc::clone(&consumer.queue), consumer: Some(number), since };
+                let counted = consumer.attachment.counts_returns();
+                let queue = Arc::clone(&consumer.queue);
+                let one = Unacknowledged { lease, queue, consumer: Some(number), since, counted };
                 channel.unacknowledged.insert(delivery_tag, one);
             }
         }

@@ -15,7 +15,7 @@ impl Session<'_> {
         self.catch_up().await?;
         let queue = self.channel(id)?.queue(queue)?;
         let (broker, principal) = (&self.listener.broker, &self.opened.principal);
-        broker.open_queue(principal, &queue, self.owner).await?;
+        let counted = broker.open_queue(principal, &queue, self.owner).await?;
         let request = LeaseRequest {
             consumer: self.getter,
             max_messages: 1,
@@ -31,7 +31,7 @@ impl Session<'_> {
         let channel = self.channel(id)?;
         let delivery_tag = channel.next_tag();
         if !no_ack {
-            let one = Unacknowledged { lease: delivery.lease, queue, consumer: None, since: Instant::now() };
+            let one = Unacknowledged { lease: delivery.lease, queue, consumer: None, since: Instant::now(), counted };
             channel.unacknowledged.insert(delivery_tag, one);
         }
         let outgoing = Outgoing::new(&delivery.record, delivery.topic.name());

@@ -2,6 +2,7 @@
 //! together, by queue.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_engine::group::Settlement;
 
@@ -29,7 +30,7 @@ impl Session<'_> {
     pub(super) fn acknowledge(&mut self, id: u16, tag: u64, multiple: bool) -> Result<()> {
         let settled = self.channel(id)?.settled(tag, multiple)?;
         self.listener.metrics.acknowledged.add(settled.len());
-        self.settle(settled, Settlement::Acknowledge);
+        self.settle(settled, |one| Settlement::Acknowledge(one.lease));
         Ok(())
     }
 
@@ -39,8 +40,7 @@ impl Session<'_> {
         if requeue {
             self.give_back(settled);
         } else {
-            let give_up = |lease| Settlement::Reject { lease, delay: None, reason: None, dead_letter: true };
-            self.settle(settled, give_up);
+            self.settle(settled, |one| reject(one, true));
         }
         Ok(())
     }
@@ -54,18 +54,19 @@ impl Session<'_> {
         self.settle_gathered()
     }
 
-    /// Back into the queue; the attempt does not count.
+    /// Back into the queue, in its place. The attempt does not count unless the queue limits deliveries.
     pub(super) fn give_back(&mut self, settled: impl IntoIterator<Item = Unacknowledged>) {
-        self.settle(settled, Settlement::Release);
+        self.settle(settled, |one| if one.counted { reject(one, false) } else { Settlement::Release(one.lease) });
     }
 
     fn settle(
         &mut self,
         settled: impl IntoIterator<Item = Unacknowledged>,
-        how: impl Fn(tidegate_engine::group::LeaseId) -> Settlement,
+        how: impl Fn(&Unacknowledged) -> Settlement,
     ) {
         for one in settled {
-            self.settling.push(&one.queue, how(one.lease));
+            let settlement = how(&one);
+            self.settling.push(&one.queue, settlement);
             if let Some(consumer) = one.consumer {
                 self.give_credit(consumer);
             }
@@ -85,4 +86,8 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+fn reject(one: &Unacknowledged, dead_letter: bool) -> Settlement {
+    Settlement::Reject { lease: one.lease, delay: Some(Duration::ZERO), reason: None, dead_letter }
 }

@@ -47,6 +47,8 @@ pub(super) struct Unacknowledged {
     /// Whose; a message that came by `basic.get` is nobody's.
     pub(super) consumer: Option<ConsumerId>,
     pub(super) since: Instant,
+    /// The queue counts how often it comes back.
+    pub(super) counted: bool,
 }
 
 impl Channel {
@@ -108,7 +110,8 @@ mod tests {
         let mut channel = Channel::default();
         for offset in 0..tags {
             let lease = LeaseId { partition: PartitionId(1), offset, token: 0 };
-            let one = Unacknowledged { lease, queue: "q".into(), consumer: None, since: Instant::now() };
+            let one =
+                Unacknowledged { lease, queue: "q".into(), consumer: None, since: Instant::now(), counted: false };
             let tag = channel.next_tag();
             channel.unacknowledged.insert(tag, one);
         }

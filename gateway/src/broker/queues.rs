@@ -30,6 +30,7 @@ pub struct Attachment {
     queue: Arc<str>,
     incarnation: u64,
     exclusive: bool,
+    counts_returns: bool,
 }
 
 impl Broker {
@@ -95,7 +96,7 @@ impl Broker {
                 format!("'{name}' is a topic already: declare it durable, not exclusive, not auto-delete"),
             ));
         }
-        let dead_letter = spec.dead_letter.as_deref().map(|topic| TopicName::new(namespace, topic)).transpose()?;
+        let dead_letter = spec.dead_letter.as_deref().map(|topic| self.dead_letter(namespace, topic)).transpose()?;
         if !exists {
             drop(self.engine.create_topic(topic.clone(), 1, self.queue_topic(&spec))?);
         }
@@ -104,6 +105,13 @@ impl Broker {
         topology.add_queue(name, spec.clone(), spec.exclusive.then_some(owner));
         self.routing.has_changed();
         Ok(commit)
+    }
+
+    fn dead_letter(&self, namespace: &str, name: &str) -> Result<TopicName> {
+        match self.engine.topic(namespace, name) {
+            Some(topic) => Ok(topic.name.clone()),
+            None => Err(Error::new(Kind::NotFound, format!("no queue '{name}' for dead letters: declare it first"))),
+        }
     }
 
     /// What a queue's topic is created with.
@@ -275,13 +283,16 @@ impl Broker {
         Ok(purged)
     }
 
-    /// Makes sure that a queue can be consumed: that it is there, and nobody else's.
+    /// Makes sure that a queue can be consumed: that it is there, and nobody else's. True when it counts how often a
+    /// message comes back.
     ///
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::Locked`], [`Kind::Forbidden`].
-    pub async fn open_queue(&self, principal: &Principal, name: &str, owner: OwnerId) -> Result<()> {
+    pub async fn open_queue(&self, principal: &Principal, name: &str, owner: OwnerId) -> Result<bool> {
         self.queue(principal, name, owner)?;
-        self.adopt_queue(principal, name).await
+        self.adopt_queue(principal, name).await?;
+        let counts = |queue: &Queue| queue.spec.max_deliveries.is_some();
+        Ok(self.routing.look(principal.namespace(), |topology| topology.queues.get(name).is_some_and(counts)))
     }
 
     /// Takes a consumer's place at a queue.
@@ -296,7 +307,7 @@ impl Broker {
         owner: OwnerId,
         exclusive: bool,
     ) -> Result<Attachment> {
-        self.open_queue(principal, name, owner).await?;
+        let counts_returns = self.open_queue(principal, name, owner).await?;
         let mut all = self.routing.write();
         let queues = all.get_mut(principal.namespace()).map(|topology| &mut topology.queues);
         let queue = queues.and_then(|queues| queues.get_mut(name)).ok_or_else(|| unknown_queue(name))?;
@@ -307,11 +318,17 @@ impl Broker {
         queue.has_exclusive_consumer = exclusive;
         let incarnation = queue.incarnation;
         let (namespace, queue) = (principal.namespace().into(), name.into());
-        Ok(Attachment { broker: self.clone(), namespace, queue, incarnation, exclusive })
+        Ok(Attachment { broker: self.clone(), namespace, queue, incarnation, exclusive, counts_returns })
     }
 }
 
 impl Attachment {
+    /// The queue counts how often a message comes back, and gives it up after so many times.
+    #[must_use]
+    pub fn counts_returns(&self) -> bool {
+        self.counts_returns
+    }
+
     fn leave(&self) -> Result<()> {
         let mut all = self.broker.routing.write();
         let Some(topology) = all.get_mut(&self.namespace) else { return Ok(()) };

@@ -186,3 +186,44 @@ async fn a_consumer_is_told_that_its_queue_is_gone() {
     drop(other);
     gateway.close().await;
 }
+
+#[tokio::test]
+async fn a_message_that_comes_back_too_often_is_dead_lettered() {
+    let gateway = Gateway::new().await;
+    let mut client = gateway.client().await;
+    let mut arguments = Table::default();
+    arguments.push("x-delivery-limit", 2);
+    arguments.push("x-dead-letter-exchange", "");
+    arguments.push("x-dead-letter-routing-key", "dead");
+    let limited = |arguments: &Table| {
+        Method::Queue(Queue::Declare {
+            queue: "limited".into(),
+            passive: false,
+            durable: true,
+            exclusive: false,
+            auto_delete: false,
+            no_wait: false,
+            arguments: arguments.clone(),
+        })
+    };
+    client.send(1, limited(&arguments)).await;
+    assert_eq!(client.ending().await, Ending::Channel(404), "there is no place for dead letters yet");
+    client.send(1, Method::Channel(Channel::CloseOk {})).await;
+    client.open_channel(1).await;
+    client.declare("dead").await;
+    client.send(1, limited(&arguments)).await;
+    client.method().await;
+    client.publish("", "limited", b"poison");
+    client.flush().await;
+    client.send(1, consume("limited", "c", false)).await;
+    for round in 0..3 {
+        let (delivery_tag, redelivered, body) = delivery(&mut client).await;
+        assert_eq!((redelivered, &body[..]), (round > 0, &b"poison"[..]));
+        client.send(1, Method::Basic(Basic::Nack { delivery_tag, multiple: false, requeue: true })).await;
+    }
+    while client.declare("dead").await == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(client);
+    gateway.close().await;
+}
