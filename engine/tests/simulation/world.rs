@@ -160,7 +160,7 @@ impl World {
             for _ in 0..4 {
                 self.turn()?;
             }
-            if self.waiting.is_empty() && self.complete() {
+            if self.waiting.is_empty() && self.complete() && !self.poisoned {
                 self.new_consumers();
                 return Ok(());
             }
@@ -537,8 +537,12 @@ impl World {
 
     /// Writes and progress that were made together are there together.
     fn check_atomics(&mut self) -> Verdict {
-        let committed = self.engine.committed(&group_name(LEDGER)).map_err(|e| format!("ledger: {e}"))?;
-        let last = committed.first().map_or(0, |committed| committed.offset);
+        let last = match self.engine.committed(&group_name(LEDGER)) {
+            Ok(committed) => committed.first().map_or(0, |committed| committed.offset),
+            // The process ended before it was made.
+            Err(Error::UnknownGroup(_)) => 0,
+            Err(error) => return Err(format!("ledger: {error}")),
+        };
         for &(unit, number) in &self.ledger {
             match self.checker.fate(unit) {
                 Fate::Kept if number > last => {
