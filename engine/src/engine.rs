@@ -431,7 +431,7 @@ impl Engine {
     /// # Errors
     /// [`Error::UnknownGroup`], or why nothing can be written.
     pub fn settle(&self, name: &GroupName, settlements: Vec<Settlement>) -> Result<(Vec<Result<()>>, Commit)> {
-        self.shard.settle(name, settlements, true)
+        self.shard.settle(name, &settlements, true)
     }
 
     /// Settles leases for a consumer that is told nothing of it: a result for each, in order. They are written with what
@@ -439,7 +439,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::settle`].
-    pub fn settle_untold(&self, name: &GroupName, settlements: Vec<Settlement>) -> Result<Vec<Result<()>>> {
+    pub fn settle_untold(&self, name: &GroupName, settlements: &[Settlement]) -> Result<Vec<Result<()>>> {
         self.shard.settle(name, settlements, false).map(|(results, _)| results)
     }
 

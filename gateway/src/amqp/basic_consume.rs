@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use super::channel::Unacknowledged;
 use super::codec::{self, Basic, Method, Table, Text, max_properties};
+use super::connection::Ended;
 use super::convert::{Extra, Outgoing};
 use super::error::{Code, Exception, Result};
-use super::session::{Ended, Session};
+use super::session::Session;
 use crate::broker::Attachment;
 
 /// One turn leases at most so many messages and about so many bytes for one consumer: then it is another one's turn.

@@ -18,6 +18,11 @@ pub(super) struct Settling {
 }
 
 impl Settling {
+    /// Settlements wait for space on the disk.
+    pub(super) fn is_stuck(&self) -> bool {
+        !self.by_queue.is_empty()
+    }
+
     fn push(&mut self, queue: &Arc<str>, settlement: Settlement) {
         match self.by_queue.iter_mut().rfind(|(of, _)| of == queue) {
             Some((_, settlements)) => settlements.push(settlement),
@@ -73,14 +78,17 @@ impl Session<'_> {
         }
     }
 
-    /// Makes the settlements gathered. A queue that has been deleted needs none.
+    /// Makes the settlements gathered. A queue that has been deleted needs none; what finds no space is tried again.
     pub(super) fn settle_gathered(&mut self) -> Result<()> {
         for (queue, settlements) in std::mem::take(&mut self.settling.by_queue) {
-            match self.listener.broker.settle_untold(&self.opened.principal, &queue, settlements) {
+            match self.listener.broker.settle_untold(&self.opened.principal, &queue, &settlements) {
                 // A lease that is gone was taken back by an operator, or with its queue. Nobody is told when it is durable,
                 // unless by the answer to a later request.
                 Ok(()) => self.unsynced = true,
                 Err(error) if error.kind == Kind::NotFound => {}
+                Err(_) if self.listener.broker.engine().usage().disk_full => {
+                    self.settling.by_queue.push((queue, settlements));
+                }
                 Err(error) => return Err(error.into()),
             }
         }

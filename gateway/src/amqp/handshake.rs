@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::Listener;
 use super::codec::{Connection, Limits, MIN_FRAME_MAX, Method, Payload, RawTable, RawValue, Table, Text, Value};
+use super::connection::{Ended, Wire};
 use super::error::{Code, Exception};
-use super::session::{Ended, Wire};
 use crate::broker::Principal;
 
 /// What was agreed on.

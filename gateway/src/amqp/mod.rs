@@ -1,7 +1,7 @@
 //! The AMQP listener: AMQP 0-9-1 with RabbitMQ's extensions in front of the broker.
 //!
 //! A queue is a topic and a group of one name, a consumer leases what it is sent, an acknowledgement settles the lease.
-//! `handshake` opens a connection, `session` runs it; `channel` is what a channel remembers; then a file per class, and one
+//! `connection` is a socket from beginning to end, `handshake` opens it, `session` runs it; `channel` is what a channel remembers; then a file per class, and one
 //! for each thing done with messages: `basic_publish`, `basic_consume`, `basic_get`, `basic_settle`. `codec` is bytes,
 //! `convert` messages.
 
@@ -13,6 +13,7 @@ mod channel;
 pub mod codec;
 mod config;
 mod confirm;
+mod connection;
 pub mod convert;
 mod error;
 mod exchange;
@@ -54,7 +55,7 @@ impl Listener {
         let max_connections = self.config.max_connections;
         let connections = drain.clone();
         listener::accept(socket, max_connections, drain, move |stream, peer| {
-            session::run(Arc::clone(&self), stream, peer, connections.clone())
+            connection::run(Arc::clone(&self), stream, peer, connections.clone())
         })
         .await;
     }

@@ -4,17 +4,14 @@
 //! what they settled (all of one read together), hands out messages to consumers that have credit, and then waits for
 //! whatever comes first: bytes, room to write, a confirmation, a message for a consumer, the clock.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::{Abortable, Aborted, BoxFuture};
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use tidegate_engine::group::ConsumerId;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::Listener;
@@ -22,180 +19,13 @@ use super::basic_consume::Consumer;
 use super::basic_publish::Publishing;
 use super::basic_settle::Settling;
 use super::channel::{Channel, ChannelKey};
-use super::codec::{self, Connection, Frame, FrameReader, Limits, Malformed, Method, Outbox, PROTOCOL_HEADER, Payload};
+use super::codec::{self, Connection, Frame, Malformed, Method, Payload};
 use super::confirm::Confirmation;
+use super::connection::{Ended, Wire};
 use super::error::{Code, Exception, Result};
-use super::handshake::{self, Opened};
+use super::handshake::Opened;
 use crate::broker::OwnerId;
 use crate::listener::Drain;
-
-/// Why a connection ends.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Ended {
-    #[error("closed by the client")]
-    ByClient,
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    #[error("{exception}")]
-    Refused { exception: Exception, silently: bool },
-    #[error("{exception} ({method})")]
-    Exception { exception: Exception, class_id: u16, method_id: u16, method: &'static str },
-    #[error("the connection was not opened in time (handshake_timeout)")]
-    TooSlow,
-    #[error("missed heartbeats from the client")]
-    MissedHeartbeats,
-    #[error("the gateway is stopping")]
-    Drained,
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
-impl From<Exception> for Ended {
-    fn from(exception: Exception) -> Self {
-        Self::Exception { exception, class_id: 0, method_id: 0, method: "connection" }
-    }
-}
-
-/// How long a client that is told that its connection is closed may take to say that it has heard it.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
-
-/// The bytes of a connection, both ways.
-pub(super) struct Wire<'a> {
-    pub(super) reader: FrameReader,
-    pub(super) outbox: Outbox,
-    input: ReadHalf<'a>,
-    output: WriteHalf<'a>,
-}
-
-impl<'a> Wire<'a> {
-    fn new(stream: &'a mut TcpStream, limits: Limits) -> Self {
-        let (input, output) = stream.split();
-        Self { reader: FrameReader::new(limits), outbox: Outbox::default(), input, output }
-    }
-
-    pub(super) fn set_limits(&mut self, limits: Limits) {
-        self.reader.set_limits(limits);
-    }
-
-    /// Waits for the eight bytes a connection begins with.
-    pub(super) async fn protocol_header(&mut self) -> Result<(), Ended> {
-        while !self.reader.protocol_header()? {
-            self.fill().await?;
-        }
-        Ok(())
-    }
-
-    /// The next frame that says something.
-    pub(super) async fn receive(&mut self) -> Result<Frame, Ended> {
-        loop {
-            match self.reader.next_frame()? {
-                Some(Frame { payload: Payload::Heartbeat, .. }) => {}
-                Some(frame) => return Ok(frame),
-                None => self.fill().await?,
-            }
-        }
-    }
-
-    async fn fill(&mut self) -> Result<(), Ended> {
-        match self.reader.fill(&mut self.input).await? {
-            0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-            _ => Ok(()),
-        }
-    }
-
-    /// Sends a method of the connection's own channel.
-    pub(super) async fn send(&mut self, method: Connection) -> Result<(), Ended> {
-        self.outbox.method(0, &Method::Connection(method));
-        self.flush().await?;
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> io::Result<()> {
-        self.outbox.flush(&mut self.output).await.map(drop)
-    }
-}
-
-/// Runs a connection to its end.
-pub(super) async fn run(listener: Arc<Listener>, mut stream: TcpStream, address: SocketAddr, drain: Drain) {
-    let metrics = &listener.metrics;
-    metrics.connections.add(1);
-    metrics.connections_accepted.add(1);
-    let _ = stream.set_nodelay(true);
-    let mut wire = Wire::new(&mut stream, Limits::default());
-    let ended = match open(&listener, &mut wire, &drain).await {
-        Ok(opened) => {
-            let mut session = Session::new(&listener, wire, opened);
-            let ended = session.serve(&drain).await;
-            session.end().await;
-            wire = session.wire;
-            ended
-        }
-        Err(ended) => ended,
-    };
-    match &ended {
-        Ended::ByClient => {}
-        Ended::Io(error) => tracing::debug!(%address, %error, "connection lost"),
-        Ended::Drained => tracing::debug!(%address, "connection closed for the stop"),
-        reason => {
-            metrics.connections_refused.add(1);
-            tracing::info!(%address, %reason, "connection closed");
-        }
-    }
-    // Whether the client hears it is its own business.
-    let _ = tokio::time::timeout(CLOSE_PATIENCE, say_goodbye(&mut wire, ended)).await;
-    metrics.connections.sub(1);
-}
-
-async fn open(listener: &Listener, wire: &mut Wire<'_>, drain: &Drain) -> Result<Opened, Ended> {
-    tokio::select! {
-        opened = tokio::time::timeout(listener.config.handshake_timeout, handshake::open(listener, wire)) => {
-            opened.unwrap_or(Err(Ended::TooSlow))
-        }
-        () = drain.requested() => Err(Ended::Drained),
-    }
-}
-
-/// Tells the client why, and waits for it to answer.
-async fn say_goodbye(wire: &mut Wire<'_>, ended: Ended) -> Result<(), Ended> {
-    let (code, text, class_id, method_id) = match &ended {
-        Ended::Malformed(Malformed::ProtocolHeader) => {
-            wire.outbox.raw(&PROTOCOL_HEADER);
-            wire.flush().await?;
-            return Ok(());
-        }
-        Ended::Malformed(malformed) => {
-            let (class_id, method_id) = malformed.class_and_method();
-            (malformed.reply_code(), malformed.to_string(), class_id, method_id)
-        }
-        Ended::Exception { exception, class_id, method_id, .. } => {
-            (exception.code.number(), exception.text(), *class_id, *method_id)
-        }
-        Ended::Refused { exception, silently: false } => (exception.code.number(), exception.text(), 0, 0),
-        Ended::Drained => {
-            let exception =
-                Exception::new(Code::ConnectionForced, "broker forced connection closure with reason 'shutdown'");
-            (exception.code.number(), exception.text(), 0, 0)
-        }
-        Ended::ByClient => return wire.send(Connection::CloseOk {}).await,
-        Ended::Refused { silently: true, .. } | Ended::TooSlow | Ended::MissedHeartbeats | Ended::Io(_) => {
-            return Ok(());
-        }
-    };
-    wire.send(Connection::Close { reply_code: code, reply_text: text.into(), class_id, method_id }).await?;
-    if let Ended::Malformed(_) = ended {
-        // What comes next cannot be told apart any more.
-        return Ok(());
-    }
-    loop {
-        match wire.receive().await?.payload {
-            Payload::Method(Method::Connection(Connection::CloseOk {})) => return Ok(()),
-            Payload::Method(Method::Connection(Connection::Close { .. })) => {
-                return wire.send(Connection::CloseOk {}).await;
-            }
-            _ => {}
-        }
-    }
-}
 
 /// A consumer that waits for a message of its queue.
 type Wake = Abortable<BoxFuture<'static, ConsumerId>>;
@@ -233,7 +63,7 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(listener: &'a Listener, wire: Wire<'a>, opened: Opened) -> Self {
+    pub(super) fn new(listener: &'a Listener, wire: Wire<'a>, opened: Opened) -> Self {
         Self {
             listener,
             wire,
@@ -258,7 +88,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn serve(&mut self, drain: &Drain) -> Ended {
+    pub(super) async fn serve(&mut self, drain: &Drain) -> Ended {
         match self.turns(drain).await {
             Ok(never) => match never {},
             Err(ended) => ended,
@@ -300,7 +130,7 @@ impl<'a> Session<'a> {
                     }
                 },
                 now = clock.tick() => self.tick(now)?,
-                () = tokio::time::sleep(FULL_DISK_PAUSE), if self.publishing.is_stuck() => {}
+                () = tokio::time::sleep(FULL_DISK_PAUSE), if self.publishing.is_stuck() || self.settling.is_stuck() => {}
                 () = &mut drained => return Err(Ended::Drained),
                 () = std::future::ready(()), if more => {}
             }
@@ -493,8 +323,9 @@ impl<'a> Session<'a> {
     pub(super) async fn catch_up(&mut self) -> Result<()> {
         self.settle_gathered()?;
         self.publish_gathered().await?;
-        while self.publishing.is_stuck() {
+        while self.publishing.is_stuck() || self.settling.is_stuck() {
             tokio::time::sleep(FULL_DISK_PAUSE).await;
+            self.settle_gathered()?;
             self.publish_gathered().await?;
         }
         while let Some(confirmation) = self.confirmations.next().await {
@@ -619,9 +450,16 @@ impl<'a> Session<'a> {
         self.settle_gathered()
     }
 
+    /// Who holds unsettled messages, and of which queues.
+    fn held(&self) -> BTreeSet<(Arc<str>, ConsumerId)> {
+        let all = self.channels.values().flat_map(|channel| channel.unacknowledged.values());
+        all.map(|one| (Arc::clone(&one.queue), one.consumer.unwrap_or(self.getter))).collect()
+    }
+
     /// Gives back everything. What was confirmed or settled before stays so.
-    async fn end(&mut self) {
+    pub(super) async fn end(&mut self) {
         // A message that came whole before the end counts as sent.
+        let held = self.held();
         let published = self.publish_gathered().await;
         let settled = self.settle_gathered();
         let ids: Vec<u16> = self.channels.iter().filter(|(_, channel)| !channel.closing).map(|(id, _)| *id).collect();
@@ -630,6 +468,12 @@ impl<'a> Session<'a> {
             tracing::debug!(%exception, "a connection could not put everything in order at its end");
         }
         self.channels.clear();
+        if self.settling.is_stuck() {
+            // Nothing can be written; giving back needs no writing.
+            for (queue, consumer) in held {
+                let _ = self.listener.broker.release_consumer(&self.opened.principal, &queue, consumer);
+            }
+        }
         if self.blocked {
             self.listener.metrics.blocked.sub(1);
         }

@@ -152,7 +152,7 @@ impl Broker {
     ///
     /// # Errors
     /// As [`Broker::settle`].
-    pub fn settle_untold(&self, principal: &Principal, name: &str, settlements: Vec<Settlement>) -> Result<()> {
+    pub fn settle_untold(&self, principal: &Principal, name: &str, settlements: &[Settlement]) -> Result<()> {
         let name = self.group_name(principal, Action::Read, name)?;
         Ok(self.engine.settle_untold(&name, settlements).map(drop)?)
     }
