@@ -21,7 +21,20 @@ impl Gateway {
         let home = tempfile::tempdir().unwrap();
         let free = "127.0.0.1:0";
         let mut process = Command::new(TIDEGATE)
-            .args(["serve", "--http", free, "--kafka", free, "--amqp", free, "--admin", free, "--data-dir"])
+            .args([
+                "serve",
+                "--http",
+                free,
+                "--kafka",
+                free,
+                "--amqp",
+                free,
+                "--grpc",
+                free,
+                "--admin",
+                free,
+                "--data-dir",
+            ])
             .arg(home.path().join("data"))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -223,7 +236,20 @@ fn a_directory_has_one_gateway_and_is_inspected_alone() {
 
 fn serve_nothing(home: &Path) -> Child {
     Command::new(TIDEGATE)
-        .args(["serve", "--http", "off", "--kafka", "off", "--amqp", "off", "--admin", "off", "--data-dir"])
+        .args([
+            "serve",
+            "--http",
+            "off",
+            "--kafka",
+            "off",
+            "--amqp",
+            "off",
+            "--grpc",
+            "off",
+            "--admin",
+            "off",
+            "--data-dir",
+        ])
         .arg(home.join("data"))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -107,7 +107,7 @@ async fn metrics_tell_topics_partitions_and_offsets() {
 async fn series_are_bounded_and_totals_are_not() {
     let home = Home::new();
     let config = home.write("").parse(&format!(
-        "data_dir: {}\nlisteners: {{ http: {{ listen: off }}, kafka: {{ listen: off }}, amqp: {{ listen: off }}, \
+        "data_dir: {}\nlisteners: {{ http: {{ listen: off }}, kafka: {{ listen: off }}, amqp: {{ listen: off }}, grpc: {{ listen: off }}, \
          admin: {{ listen: 127.0.0.1:0, metrics_partitions: 3 }} }}",
         home.path().join("data").display()
     ));
