@@ -153,7 +153,7 @@ pub enum Error {
     #[error("the data directory is in use by another process")]
     Locked,
     /// The data directory was written by a format this version does not read.
-    #[error("{file} has format version {found}; this version reads up to {supported}")]
+    #[error("{file} has format version {found} (at byte 8); this version reads up to {supported}")]
     Format {
         /// The file.
         file: String,

@@ -166,6 +166,19 @@ impl Gateway {
         signal(self.pid(), name);
     }
 
+    /// Stops it where it is (SIGSTOP), and waits until none of its threads runs.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.pid());
+        let runs = |task: std::io::Result<fs::DirEntry>| {
+            let stat = fs::read_to_string(task.expect("a thread").path().join("stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['R', 'S']))
+        };
+        while fs::read_dir(&tasks).expect("the process is there").any(runs) {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+
     /// Asks it to stop (SIGTERM) and waits for it.
     pub fn stop(&mut self) -> ExitStatus {
         self.signal("TERM");
