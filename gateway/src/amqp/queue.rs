@@ -20,8 +20,8 @@ impl Session<'_> {
                 };
                 (declare_ok(&declared), no_wait)
             }
-            Q::Bind { queue, exchange, routing_key, no_wait, arguments } => {
-                self.bind(id, &queue, &exchange, &routing_key, &arguments).await?;
+            Q::Bind { queue, exchange, routing_key, no_wait, arguments: _ } => {
+                self.bind(id, &queue, &exchange, &routing_key).await?;
                 (Q::BindOk {}, no_wait)
             }
             Q::Unbind { queue, exchange, routing_key, arguments: _ } => {
@@ -69,7 +69,7 @@ impl Session<'_> {
         Ok(declared)
     }
 
-    async fn bind(&mut self, id: u16, queue: &Text, exchange: &Text, key: &Text, _arguments: &Table) -> Result<()> {
+    async fn bind(&mut self, id: u16, queue: &Text, exchange: &Text, key: &Text) -> Result<()> {
         let channel = self.channel(id)?;
         // Neither named: the queue declared last, bound by its own name.
         let key = match &channel.last_queue {
