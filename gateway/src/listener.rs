@@ -1,10 +1,14 @@
 //! What every listener shares: accepting connections up to a limit, and draining them at shutdown.
 
+use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hyper::rt::Executor;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -91,6 +95,57 @@ where
                 // Out of file descriptors, usually: wait for connections to close rather than spin.
                 tracing::warn!(%error, "could not accept a connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// Runs what an HTTP/2 connection starts as tasks the drain waits for.
+#[derive(Clone)]
+pub struct Tasks(pub Drain);
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
+/// Runs an HTTP connection to its end: asked by `shut_down` to finish when the drain is requested, cut off when no request
+/// has `begun` within that time.
+pub async fn converse<C, E>(
+    connection: C,
+    shut_down: fn(Pin<&mut C>),
+    begun: &AtomicBool,
+    first_within: Duration,
+    drain: &Drain,
+) where
+    C: Future<Output = Result<(), E>>,
+    E: fmt::Display,
+{
+    tokio::pin!(connection);
+    let first = tokio::time::sleep(first_within);
+    tokio::pin!(first);
+    let (mut watching, mut draining) = (true, false);
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended");
+                }
+                return;
+            }
+            () = drain.requested(), if !draining => {
+                draining = true;
+                shut_down(connection.as_mut());
+            }
+            () = &mut first, if watching => {
+                watching = false;
+                if !begun.load(Ordering::Relaxed) {
+                    return;
+                }
             }
         }
     }

@@ -9,7 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tonic::{Code, Status};
 
 use super::error::{Refusal, Result};
-use super::metrics::{Method, Metrics, Open};
+use super::metrics::{Method, Metrics};
+use crate::metrics::Open;
 
 /// Frames that may wait for the client besides those on their way to it.
 const FRAMES: usize = 1;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tonic::Code;
 
-use crate::metrics::{Family, Labels, Number};
+use crate::metrics::{Family, Labels, Number, Open};
 
 /// Every method, as `Service/Method`.
 macro_rules! methods {
@@ -82,23 +82,6 @@ pub struct Requests {
     pub code: &'static str,
     /// How many.
     pub count: u64,
-}
-
-/// Counted as open until it is dropped.
-#[derive(Debug)]
-pub(super) struct Open(Arc<AtomicU64>);
-
-impl Open {
-    fn new(gauge: &Arc<AtomicU64>) -> Self {
-        gauge.fetch_add(1, Relaxed);
-        Self(Arc::clone(gauge))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
 }
 
 impl Metrics {

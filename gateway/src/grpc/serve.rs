@@ -9,7 +9,6 @@ use axum::Router;
 use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,7 +20,7 @@ use super::config::Config;
 use super::consume::look_after;
 use super::services::{report, routes};
 use super::state::Grpc;
-use crate::listener::{Drain, Surroundings, accept};
+use crate::listener::{Drain, Surroundings, Tasks, accept, converse};
 use crate::metrics::Gather;
 
 /// Serves gRPC on `listener` until the drain is requested: then publishing streams end after what has been read, consumers
@@ -48,19 +47,6 @@ pub fn start(socket: TcpListener, surroundings: &Surroundings) -> Gather {
     let metrics = grpc.metrics();
     drain.spawn(serve(socket, grpc));
     Box::new(move || metrics.families())
-}
-
-/// Runs what a connection starts as tasks the drain waits for.
-#[derive(Clone)]
-struct Tasks(Drain);
-
-impl<F> Executor<F> for Tasks
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, task: F) {
-        self.0.spawn(task);
-    }
 }
 
 fn builder(config: &Config, drain: Drain) -> http2::Builder<Tasks> {
@@ -93,30 +79,14 @@ async fn connection(stream: TcpStream, router: Router, builder: http2::Builder<T
         }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let first = tokio::time::sleep(grpc.config.handshake_timeout);
-    tokio::pin!(first);
-    let (mut watching, mut draining) = (true, false);
-    loop {
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection ended");
-                }
-                return;
-            }
-            () = grpc.drain.requested(), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = &mut first, if watching => {
-                watching = false;
-                if !begun.load(Ordering::Relaxed) {
-                    return;
-                }
-            }
-        }
-    }
+    converse(
+        connection,
+        |connection| connection.graceful_shutdown(),
+        &begun,
+        grpc.config.handshake_timeout,
+        &grpc.drain,
+    )
+    .await;
 }
 
 fn answer(mut router: Router, request: Request<Incoming>) -> impl Future<Output = Result<Response, Infallible>> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use axum::http::{Method, StatusCode};
 
-use crate::metrics::{Family, Labels, Number};
+use crate::metrics::{Family, Labels, Number, Open};
 
 /// What the HTTP listener has done since the process started. Read without stopping anybody.
 #[derive(Debug)]
@@ -44,16 +44,6 @@ pub struct Requests<'a> {
 }
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-
-/// Counted as open until it is dropped.
-#[derive(Debug)]
-pub(super) struct Open(Arc<AtomicU64>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
 
 impl Metrics {
     /// As they are shown at /metrics.
@@ -159,13 +149,11 @@ impl Metrics {
     }
 
     pub(super) fn open_connection(&self) -> Open {
-        self.connections.fetch_add(1, Relaxed);
-        Open(Arc::clone(&self.connections))
+        Open::new(&self.connections)
     }
 
     pub(super) fn open_stream(&self) -> Open {
-        self.streams.fetch_add(1, Relaxed);
-        Open(Arc::clone(&self.streams))
+        Open::new(&self.streams)
     }
 }
 

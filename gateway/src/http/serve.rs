@@ -9,7 +9,6 @@ use axum::Router;
 use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -19,7 +18,7 @@ use tower::Service;
 use super::config::Config;
 use super::router;
 use super::state::Http;
-use crate::listener::{Drain, Surroundings, accept};
+use crate::listener::{Drain, Surroundings, Tasks, accept, converse};
 use crate::metrics::Gather;
 
 /// Serves HTTP/1.1 and HTTP/2 (prior knowledge) on `listener` until the drain is requested: then streams and waiting
@@ -42,19 +41,6 @@ pub fn start(socket: TcpListener, surroundings: &Surroundings) -> Gather {
     let metrics = http.metrics();
     drain.spawn(serve(socket, http));
     Box::new(move || metrics.families())
-}
-
-/// Runs what an HTTP/2 connection starts as tasks the drain waits for.
-#[derive(Clone)]
-struct Tasks(Drain);
-
-impl<F> Executor<F> for Tasks
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, task: F) {
-        self.0.spawn(task);
-    }
 }
 
 fn builder(config: &Config, drain: Drain) -> auto::Builder<Tasks> {
@@ -90,31 +76,9 @@ async fn connection(stream: TcpStream, router: Router, builder: auto::Builder<Ta
         }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
     // hyper times the head of a request only once it knows which HTTP it is.
-    let first = tokio::time::sleep(http.config.header_timeout);
-    tokio::pin!(first);
-    let (mut watching, mut draining) = (true, false);
-    loop {
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection ended");
-                }
-                return;
-            }
-            () = http.drain.requested(), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = &mut first, if watching => {
-                watching = false;
-                if !begun.load(Ordering::Relaxed) {
-                    return;
-                }
-            }
-        }
-    }
+    converse(connection, |connection| connection.graceful_shutdown(), &begun, http.config.header_timeout, &http.drain)
+        .await;
 }
 
 fn answer(mut router: Router, request: Request<Incoming>) -> impl Future<Output = Result<Response, Infallible>> {

@@ -18,9 +18,9 @@ use super::convert::json::MessageView;
 use super::error::{Problem, Result};
 use super::extract::{StreamPermit, admit_stream, negotiate};
 use super::group_stream::GroupTail;
-use super::metrics::Open;
 use super::state::Http;
 use super::topic_stream::TopicTail;
+use crate::metrics::Open;
 
 pub(super) const SSE: &str = "text/event-stream";
 

@@ -2,9 +2,11 @@
 
 mod counter;
 mod family;
+mod open;
 
 pub use counter::Counter;
 pub use family::{Family, Labels, Number, Samples, encode, encode_classic};
+pub(crate) use open::Open;
 
 /// Gathers metrics of one part of the gateway.
 pub type Gather = Box<dyn Fn() -> Vec<Family> + Send + Sync>;

@@ -9,8 +9,8 @@ use tidegate_engine::group::{ConsumerId, LeaseId, Settlement};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::super::metrics::Open;
 use super::super::state::Grpc;
+use crate::metrics::Open;
 
 /// What a session was begun with.
 #[derive(Debug, Clone, PartialEq, Eq)]
