@@ -24,6 +24,7 @@ use crate::record::StateRecord;
 use crate::schedule::SCHEDULE_PARTITION;
 use crate::state::State;
 use crate::store::Environment;
+use crate::waiting::Wakes;
 use crate::{Appended, Commit, Durability, EngineConfig, Error, PartitionId, Result, Write};
 
 /// One group commit takes at most about so many bytes.
@@ -240,8 +241,9 @@ impl Shard {
         let pending = Pending { entries, number: inner.queued, durability, done, budget };
         let urgent = pending.is_urgent();
         inner.pending.push_back(pending);
-        // What nobody waits for begins the committer's patience and does not end it.
-        if inner.pending.len() == 1 || (urgent && inner.pending.len() >= inner.gathering) {
+        // The first one ends the committer's rest. What nobody waits for does not end its patience.
+        let is_first = inner.pending.len() == 1 && inner.gathering == 1;
+        if is_first || (urgent && inner.pending.len() >= inner.gathering) {
             self.work.notify_one();
         }
         commit
@@ -433,25 +435,22 @@ impl Shard {
         let durable = taken.iter().any(|pending| pending.durability == Durability::Fsync) || mark;
         if durable && taken.iter().any(|pending| pending.durability != Durability::Fsync) {
             // Who asked only for the page cache need not wait for the disk.
-            self.publish_offsets(taken, Durability::PageCache);
+            let wakes = self.lock().publish_offsets(taken, Durability::PageCache);
+            wakes.send();
             taken.retain_mut(|pending| pending.durability == Durability::Fsync || !pending.finish_early());
         }
         if durable && writer.is_unsynced() {
             writer.sync()?;
             Counters::add(&self.counters.syncs, 1);
         }
-        self.note_progress(last, durable);
-        self.publish_offsets(taken, Durability::Fsync);
-        taken.drain(..).for_each(|pending| pending.finish(&Ok(())));
-        Ok(())
-    }
-
-    fn note_progress(&self, written: Option<u64>, durable: bool) {
         let mut inner = self.lock();
-        inner.written = written.unwrap_or(inner.written);
-        if durable {
-            inner.durable = inner.written;
-        }
+        inner.note_progress(last, durable);
+        let wakes = inner.publish_offsets(taken, Durability::Fsync);
+        drop(inner);
+        wakes.send();
+        // The last first: a session that answers in order waits for its first, and when that wakes it the others are there.
+        taken.drain(..).rev().for_each(|pending| pending.finish(&Ok(())));
+        Ok(())
     }
 
     /// Enters what was written into the indexes and the tail cache.
@@ -480,31 +479,6 @@ impl Shard {
         }
         let active = inner.active;
         inner.tail.push(active, position, bytes);
-    }
-
-    /// Lets readers see batches of topics whose durability is reached.
-    fn publish_offsets(&self, taken: &[Pending], reached: Durability) {
-        let mut inner = self.lock();
-        let mut publish = |id: PartitionId, end: u64| {
-            if let Some(partition) = inner.state.partition_mut(id)
-                && partition.durability() <= reached
-            {
-                partition.publish(id, end);
-            }
-        };
-        for entry in taken.iter().flat_map(|pending| &pending.entries) {
-            match entry {
-                Entry::Batch { partition, base_offset, header, .. } => {
-                    publish(*partition, base_offset + u64::from(header.last_offset_delta) + 1)
-                }
-                Entry::Shared { targets, header, .. } => {
-                    for (id, base_offset) in targets {
-                        publish(*id, base_offset + u64::from(header.last_offset_delta) + 1);
-                    }
-                }
-                Entry::State(_) => {}
-            }
-        }
     }
 
     /// Seals the active segment and goes on in the next.
@@ -585,6 +559,40 @@ impl Shard {
 }
 
 impl Inner {
+    fn note_progress(&mut self, written: Option<u64>, durable: bool) {
+        self.written = written.unwrap_or(self.written);
+        if durable {
+            self.durable = self.written;
+        }
+    }
+
+    /// Lets readers see batches of topics whose durability is reached. Who waited for them is woken by the caller, without
+    /// the lock: that takes system calls.
+    fn publish_offsets(&mut self, taken: &[Pending], reached: Durability) -> Wakes {
+        let mut wakes = Wakes::default();
+        let mut publish = |id: PartitionId, end: u64| {
+            if let Some(partition) = self.state.partition_mut(id)
+                && partition.durability() <= reached
+            {
+                partition.publish(id, end, &mut wakes);
+            }
+        };
+        for entry in taken.iter().flat_map(|pending| &pending.entries) {
+            match entry {
+                Entry::Batch { partition, base_offset, header, .. } => {
+                    publish(*partition, base_offset + u64::from(header.last_offset_delta) + 1)
+                }
+                Entry::Shared { targets, header, .. } => {
+                    for (id, base_offset) in targets {
+                        publish(*id, base_offset + u64::from(header.last_offset_delta) + 1);
+                    }
+                }
+                Entry::State(_) => {}
+            }
+        }
+        wakes
+    }
+
     /// From now on what does not fit the reserved space is refused; said once.
     pub(crate) fn note_disk_full(&mut self) {
         if !std::mem::replace(&mut self.disk_full, true) {
