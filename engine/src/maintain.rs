@@ -17,8 +17,8 @@ use crate::store::Environment;
 use crate::waiting::Wakes;
 use crate::{Commit, Durability, EngineConfig, Error, PartitionId, Recovery, Result, Topic, Usage, Write};
 
-/// What nobody waits for is written after so long, or with the next thing that somebody does.
-const LAZY_COMMIT: Duration = Duration::from_millis(5);
+/// What nobody waits for is all the same not to be forgotten in a crash a minute later.
+const MAX_LAZY_COMMIT: Duration = Duration::from_secs(10);
 /// While the disk is full the committer tries again so often.
 const DISK_FULL_RETRY: Duration = Duration::from_millis(100);
 /// The most partitions a topic can have.
@@ -98,7 +98,7 @@ impl Shard {
             self.work.wait(&mut inner);
         }
         if inner.has_time() && inner.failed.is_none() {
-            self.work.wait_for(&mut inner, LAZY_COMMIT);
+            self.work.wait_for(&mut inner, self.config.lazy_commit);
         }
         let waiting = inner.pending.len();
         if anticipated.is_none()
@@ -442,6 +442,7 @@ fn check_config(config: &EngineConfig) -> Result<()> {
         (config.pending_bytes >= 1 << 10, "pending_bytes must be at least 1 KiB"),
         (config.reclaim_live_percent <= 95, "reclaim_live_percent must be at most 95"),
         (!config.maintenance_interval.is_zero(), "maintenance_interval must not be zero"),
+        (config.lazy_commit <= MAX_LAZY_COMMIT, "lazy_commit must be at most 10 s"),
     ];
     match checks.iter().find(|(ok, _)| !ok) {
         Some((_, message)) => Err(Error::Invalid((*message).to_owned())),

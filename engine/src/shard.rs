@@ -14,8 +14,7 @@ use crate::batch::Batch;
 use crate::counters::Counters;
 use crate::group::DeadLetter;
 use crate::log::{
-    Entry, IndexEntry, ReadBuffers, Segment, SegmentId, SegmentKind, StoredManifest, TailCache, Writer,
-    add_index_entries,
+    Buffers, Entry, IndexEntry, Segment, SegmentId, SegmentKind, StoredManifest, TailCache, Writer, add_index_entries,
 };
 use crate::producer::Judgement;
 use crate::read::IndexCache;
@@ -29,6 +28,9 @@ use crate::{Appended, Commit, Durability, EngineConfig, Error, PartitionId, Resu
 
 /// One group commit takes at most about so many bytes.
 const MAX_COMMIT_BYTES: usize = 8 << 20;
+/// Memory of reads kept for the next ones: of four of the largest, which is as many as a machine of a few cores has at a time.
+/// No setting: less makes reads of cold data cost more processor time, and more would be used by more cores only.
+const READ_BUFFER_BYTES: usize = 16 << 20;
 /// Space kept for settlements and other changes of state while the disk is full, so that consuming can go on.
 pub(crate) const STATE_RESERVE_BYTES: u64 = 1 << 20;
 
@@ -53,7 +55,7 @@ pub(crate) struct Shard {
     pub skipped: HashSet<(SegmentId, u64)>,
     pub counters: Counters,
     pub index_cache: IndexCache,
-    pub read_buffers: ReadBuffers,
+    pub read_buffers: Buffers,
     budget: Arc<Semaphore>,
 }
 
@@ -150,7 +152,7 @@ impl Shard {
             tokens,
             skipped,
             counters: Counters::default(),
-            read_buffers: ReadBuffers::default(),
+            read_buffers: Buffers::new(READ_BUFFER_BYTES),
             index_cache: IndexCache::new(config_index),
             budget,
         }
