@@ -11,13 +11,14 @@ use tidegate_engine::TopicName;
 use tidegate_engine::group::{GroupConfig, GroupInfo, Mode, Retry, Start};
 use utoipa::ToSchema;
 
-use super::answer::{self, DurationText, PageQuery};
+use super::answer::{self, PageQuery};
 use super::convert::{parse_time, print_time};
 use super::error::{Problem, Result};
 use super::extract::{Json, Params, Target};
 use super::pull::pull;
 use super::seek::seek;
 use super::settle::{ack, extend, nack};
+use super::schema::{DurationText, NameText};
 use super::state::Http;
 use crate::broker::{Kind, Principal};
 use crate::units;
@@ -27,7 +28,7 @@ use crate::units;
 #[serde(deny_unknown_fields)]
 pub struct GroupBody {
     /// The topics it consumes.
-    #[schema(min_items = 1)]
+    #[schema(value_type = Option<Vec<NameText>>, min_items = 1)]
     topics: Option<Vec<String>>,
     /// `shared`: any consumer takes the next message. `ordered-by-key`: messages of one key one after the other.
     #[schema(value_type = Option<ModeBody>)]
@@ -46,7 +47,7 @@ pub struct GroupBody {
     retry: Option<RetryBody>,
     /// The topic for messages that failed too often; null for none.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<NameText>)]
     dead_letter: Option<Option<String>>,
     /// The most unsettled deliveries.
     #[schema(minimum = 1)]
@@ -201,7 +202,7 @@ pub(super) fn find_group(http: &Http, principal: &Principal, name: &str) -> Resu
 ///
 /// Repeating the request is harmless: a group that is as asked for is returned. One that differs is not changed (409); change it with PATCH.
 #[utoipa::path(put, path = "/groups/{group}", tag = "groups", operation_id = "create_group",
-    params(("group" = String, Path, description = "Name; percent-encode `/` and other reserved characters")),
+    params(("group" = NameText, Path)),
     request_body = GroupBody,
     responses((status = 201, description = "Created", body = GroupView, headers(("Location" = String, description = "Its address"))),
         (status = 200, description = "It is there already, as asked for", body = GroupView)))]
@@ -233,7 +234,7 @@ fn existing(body: &GroupBody, group: &GroupInfo) -> Result<Response> {
 
 /// Look at a group.
 #[utoipa::path(get, path = "/groups/{group}", tag = "groups", operation_id = "get_group",
-    params(("group" = String, Path, description = "Name")),
+    params(("group" = NameText, Path)),
     responses((status = 200, description = "The group", body = GroupView)))]
 pub(super) async fn get_group(State(http): State<Http>, target: Target) -> Result<Response> {
     let group = find_group(&http, &target.principal, target.group())?;
@@ -244,7 +245,7 @@ pub(super) async fn get_group(State(http): State<Http>, target: Target) -> Resul
 ///
 /// What is not given stays, and so does its progress.
 #[utoipa::path(patch, path = "/groups/{group}", tag = "groups", operation_id = "change_group",
-    params(("group" = String, Path, description = "Name")),
+    params(("group" = NameText, Path)),
     request_body = GroupBody,
     responses((status = 200, description = "The group as it now is", body = GroupView)))]
 pub(super) async fn patch_group(State(http): State<Http>, target: Target, body: Json) -> Result<Response> {
@@ -261,7 +262,7 @@ pub(super) async fn patch_group(State(http): State<Http>, target: Target, body: 
 
 /// Delete a group and its progress.
 #[utoipa::path(delete, path = "/groups/{group}", tag = "groups", operation_id = "delete_group",
-    params(("group" = String, Path, description = "Name")),
+    params(("group" = NameText, Path)),
     responses((status = 204, description = "Deleted")))]
 pub(super) async fn delete_group(State(http): State<Http>, target: Target) -> Result<Response> {
     http.broker.delete_group(&target.principal, target.group()).await?;
@@ -354,9 +355,7 @@ fn split_action(path: &str) -> Result<(String, Action), Response> {
             "method_not_allowed",
             "POST needs an action, such as /v1/groups/{group}:pull",
         );
-        let mut response = problem.into_response();
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, PUT, PATCH, DELETE"));
-        return Err(response);
+        return Err(problem.into_response());
     };
     let Some(action) = Action::ALL.into_iter().find(|of| of.name() == action) else {
         let names = Action::ALL.map(Action::name).join(", ");

@@ -18,6 +18,7 @@ mod openapi;
 mod publish;
 mod publish_batch;
 mod pull;
+mod schema;
 mod seek;
 mod serve;
 mod session;
@@ -66,4 +67,15 @@ async fn method_not_allowed(method: Method) -> Problem {
         "method_not_allowed",
         format!("{method} is not possible here: see /openapi.json"),
     )
+}
+
+/// A group and what is done to it share a route, which allows the methods of both: says those of the one that was meant.
+async fn allow_of_groups(request: Request, next: Next) -> Response {
+    let is_action = request.uri().path().rsplit('/').next().is_some_and(|last| last.contains(':'));
+    let mut response = next.run(request).await;
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        let methods = if is_action { "POST" } else { "GET, HEAD, PUT, PATCH, DELETE" };
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    }
+    response
 }
