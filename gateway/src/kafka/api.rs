@@ -81,6 +81,7 @@ apis! {
     ListPartitionReassignments => api_46_list_partition_reassignments,
     OffsetDelete => api_47_offset_delete,
     DescribeCluster => api_60_describe_cluster,
+    ListConfigResources => api_74_list_config_resources,
     DescribeTopicPartitions => api_75_describe_topic_partitions,
 }
 

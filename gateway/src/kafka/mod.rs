@@ -34,6 +34,7 @@ mod api_44_incremental_alter_configs;
 mod api_46_list_partition_reassignments;
 mod api_47_offset_delete;
 mod api_60_describe_cluster;
+mod api_74_list_config_resources;
 mod api_75_describe_topic_partitions;
 mod broker_config;
 mod codec;

@@ -232,6 +232,10 @@ fn sample(api: ApiKey, v: i16) -> Option<Bytes> {
             frame(api, v, &OffsetDeleteRequest::default().with_group_id(group()).with_topics(vec![topics]))
         }
         ApiKey::DescribeCluster => frame(api, v, &DescribeClusterRequest::default()),
+        ApiKey::ListConfigResources => {
+            let request = ListConfigResourcesRequest::default();
+            frame(api, v, &if v >= 1 { request.with_resource_types(vec![2, 4]) } else { request })
+        }
         ApiKey::DescribeTopicPartitions => {
             let wanted = describe_topic_partitions_request::TopicRequest::default().with_name(topic());
             let cursor = describe_topic_partitions_request::Cursor::default().with_topic_name(topic());
@@ -266,7 +270,7 @@ pub(in crate::kafka) fn decode(api: ApiKey, version: i16, body: &mut Bytes) -> O
         DeleteGroups DeleteGroupsRequest, IncrementalAlterConfigs IncrementalAlterConfigsRequest,
         DescribeLogDirs DescribeLogDirsRequest, ElectLeaders ElectLeadersRequest,
         ListPartitionReassignments ListPartitionReassignmentsRequest, OffsetDelete OffsetDeleteRequest, DescribeCluster DescribeClusterRequest,
-        DescribeTopicPartitions DescribeTopicPartitionsRequest,
+        ListConfigResources ListConfigResourcesRequest, DescribeTopicPartitions DescribeTopicPartitionsRequest,
     );
     decoded.ok().map(|()| body.len())
 }

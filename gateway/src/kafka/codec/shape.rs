@@ -215,6 +215,7 @@ const LIST_PARTITION_REASSIGNMENTS: Shape =
 const OFFSET_DELETE: Shape =
     Shape { flexible: NEVER, fields: &[all(String), all(Array(&[all(String), all(Array(&[all(INT32)]))]))] };
 const DESCRIBE_CLUSTER: Shape = Shape { flexible: 0, fields: &[all(INT8), from(1, INT8), from(2, INT8)] };
+const LIST_CONFIG_RESOURCES: Shape = Shape { flexible: 0, fields: &[from(1, List(&INT8))] };
 const DESCRIBE_TOPIC_PARTITIONS: Shape =
     Shape { flexible: 0, fields: &[all(Array(&[all(String)])), all(INT32), all(Optional(&[all(String), all(INT32)]))] };
 
@@ -249,6 +250,7 @@ fn shape(api: ApiKey) -> Option<&'static Shape> {
         ApiKey::IncrementalAlterConfigs => &INCREMENTAL_ALTER_CONFIGS,
         ApiKey::OffsetDelete => &OFFSET_DELETE,
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
+        ApiKey::ListConfigResources => &LIST_CONFIG_RESOURCES,
         ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
         _ => return None,
     })
