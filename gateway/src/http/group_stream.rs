@@ -20,8 +20,8 @@ use super::error::{Problem, Result};
 use super::extract::{Params, Target};
 use super::groups::{Caller, find_group};
 use super::pull::{delivered, sign};
-use super::state::{Http, now_ms};
 use super::schema::{DurationText, NameText};
+use super::state::{Http, now_ms};
 use super::stream::{Form, Frames, Source, Step, Wake, respond, resume_at};
 use crate::units;
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -16,9 +17,9 @@ use super::convert::{parse_time, print_time};
 use super::error::{Problem, Result};
 use super::extract::{Json, Params, Target};
 use super::pull::pull;
+use super::schema::{DurationText, NameText};
 use super::seek::seek;
 use super::settle::{ack, extend, nack};
-use super::schema::{DurationText, NameText};
 use super::state::Http;
 use crate::broker::{Kind, Principal};
 use crate::units;
@@ -346,16 +347,34 @@ pub(super) async fn act(State(http): State<Http>, target: Target, uri: Uri, body
     response
 }
 
+const OF_A_GROUP: &str = "GET, HEAD, PUT, PATCH, DELETE";
+
+/// The methods that a group, or an action of one, has. None for other paths.
+pub(super) fn methods(path: &str) -> Option<&'static str> {
+    let (rest, last) = path.rsplit_once('/')?;
+    rest.ends_with("/groups").then(|| if is_action(last) { "POST" } else { OF_A_GROUP })
+}
+
+fn is_action(segment: &str) -> bool {
+    segment.rsplit_once(':').is_some_and(|(_, action)| Action::ALL.iter().any(|of| of.name() == action))
+}
+
+/// `PUT /v1/groups/a:pull` is a mistake, not a group of that name: that would be `/v1/groups/a%3Apull`.
+pub(super) async fn refuse_actions(method: Method, uri: Uri, request: Request, next: Next) -> Response {
+    match uri.path().rsplit('/').next().is_some_and(is_action) {
+        true => super::method_not_allowed(method, uri).await,
+        false => next.run(request).await,
+    }
+}
+
 #[allow(clippy::result_large_err)]
 fn split_action(path: &str) -> Result<(String, Action), Response> {
     let last = path.rsplit('/').next().unwrap_or_default();
     let Some((name, action)) = last.rsplit_once(':') else {
-        let problem = Problem::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            "POST needs an action, such as /v1/groups/{group}:pull",
-        );
-        return Err(problem.into_response());
+        let detail = "POST needs an action, such as /v1/groups/{group}:pull";
+        let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail).into_response();
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(OF_A_GROUP));
+        return Err(response);
     };
     let Some(action) = Action::ALL.into_iter().find(|of| of.name() == action) else {
         let names = Action::ALL.map(Action::name).join(", ");

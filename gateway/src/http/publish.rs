@@ -13,8 +13,8 @@ use super::convert::json::message_id;
 use super::convert::print_time;
 use super::error::Result;
 use super::extract::{Target, Whole};
-use super::state::{Http, now_ms};
 use super::schema::{DurationText, IdempotencyKeyText, NameText, TimeText};
+use super::state::{Http, now_ms};
 use super::topics::DurabilityBody;
 use crate::broker::{Draft, Place, stored_timestamp_ms};
 

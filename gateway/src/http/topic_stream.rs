@@ -14,8 +14,8 @@ use super::convert::json::MessageView;
 use super::convert::parse_time;
 use super::error::{Problem, Result};
 use super::extract::{Params, Target};
-use super::state::Http;
 use super::schema::NameText;
+use super::state::Http;
 use super::stream::{Form, Frames, Source, Step, Wake, respond, resume_at};
 use crate::broker::{Anchor, Kind, Place, ReadLimit};
 

@@ -13,9 +13,9 @@ use tidegate_engine::batch::{Header, Record};
 use utoipa::ToSchema;
 
 use super::{Draft, PROPERTIES, parse_time, print_time, property_index, shown};
-use crate::http::schema::{DurationText, IdempotencyKeyText, TimeText};
 use crate::broker::{HeaderType, property, read_header_types};
 use crate::http::error::{Problem, Result};
+use crate::http::schema::{DurationText, IdempotencyKeyText, TimeText};
 use crate::units;
 
 /// A message to publish. Its body is one of `value`, `text` and `base64`.
