@@ -41,6 +41,7 @@ impl Broker {
         let partitions = partitions.unwrap_or_else(|| self.settings().partitions.max(1));
         let (topic, commit) = self.engine.create_topic(name, partitions, config)?;
         self.routing.has_changed();
+        self.welcome_dead_letters(principal.namespace(), topic.name.name())?;
         commit.wait().await?;
         Ok(topic)
     }
@@ -59,6 +60,7 @@ impl Broker {
                 self.remove_queue(principal.namespace(), topology, name)?
             } else {
                 let commit = self.engine.delete_topic(&TopicName::new(principal.namespace(), name)?)?;
+                self.connect_dead_letters(principal.namespace(), topology, name)?;
                 self.routing.has_changed();
                 commit
             }
@@ -125,6 +127,7 @@ impl Broker {
         match self.engine.create_topic(key, settings.partitions.max(1), settings.topic.clone()) {
             Ok((topic, commit)) => {
                 self.routing.has_changed();
+                self.welcome_dead_letters(principal.namespace(), name)?;
                 commit.wait().await?;
                 Ok(topic)
             }
