@@ -15,6 +15,7 @@ use super::confirm::{Confirmation, Sequence};
 use super::connection::Ended;
 use super::convert::Incoming;
 use super::error::{Code, Exception, Result};
+use super::reply_to::REPLY_TO;
 use super::session::{PUBLISH, Session, now_ms};
 use crate::broker::{self, Route};
 
@@ -286,9 +287,14 @@ impl Session<'_> {
         });
         let publisher = Publisher { channel: channel.key, number };
         self.listener.metrics.published.add(1);
-        let properties = Properties::parse(properties, self.wire.reader.limits())?;
+        let mut properties = Properties::parse(properties, self.wire.reader.limits())?;
         self.check_user(properties.user_id)?;
-        let route = self.route(exchange, routing_key)?;
+        let reply_queue;
+        if properties.reply_to == Some(REPLY_TO.as_bytes()) {
+            reply_queue = self.reply_queue(id)?;
+            properties.reply_to = Some(reply_queue.as_bytes());
+        }
+        let route = self.route_with_copies(exchange, routing_key, properties.headers)?;
         if route.topics.is_empty() {
             if mandatory {
                 self.give_back_unroutable(message);
@@ -350,7 +356,7 @@ impl Session<'_> {
     }
 
     /// Where messages of an exchange and a routing key go. Most publishers name the same again and again.
-    fn route(&mut self, exchange: &str, routing_key: &str) -> Result<Arc<Route>> {
+    pub(super) fn route(&mut self, exchange: &str, routing_key: &str) -> Result<Arc<Route>> {
         let broker = &self.listener.broker;
         let publishing = &mut self.publishing;
         if let Some((of, with, route)) = &publishing.last_route

@@ -27,7 +27,7 @@ pub struct Config {
     #[serde(with = "units::size")]
     #[schemars(with = "String")]
     pub max_unfinished_bytes: usize,
-    /// How deep tables and arrays of a message's headers, or of arguments, may lie in one another.
+    /// How deep tables and arrays of a message's headers, or of arguments, may lie in one another. At most 64.
     pub max_table_depth: usize,
     /// The most fields of one table, counting those of the tables and arrays in it.
     pub max_table_fields: usize,
@@ -45,7 +45,7 @@ pub struct Config {
     /// A connection whose bytes come in small pieces one after the other is not woken for each of them but looked at after this
     /// time (to the next millisecond), where that has shown to bring several at once: it costs the gateway and its client less,
     /// and what comes meanwhile waits so long. Quiet connections, and clients that wait for answers, are not touched. Zero
-    /// never waits.
+    /// never waits; at most `100ms`.
     #[serde(with = "units::duration")]
     #[schemars(with = "String")]
     pub read_gather: Duration,

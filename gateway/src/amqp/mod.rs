@@ -22,6 +22,8 @@ mod handshake;
 mod metrics;
 mod pace;
 mod queue;
+mod reply_to;
+mod sender_selected;
 mod session;
 mod socket;
 #[cfg(test)]
