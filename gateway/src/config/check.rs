@@ -104,4 +104,5 @@ fn ranges(config: &Config, complaints: &mut Vec<Complaint>) {
         "listeners.amqp.consumer_timeout",
         "give consumers at least 1s",
     );
+    require(amqp.read_gather <= Duration::from_millis(100), "listeners.amqp.read_gather", "at most 100ms");
 }
