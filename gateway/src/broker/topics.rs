@@ -54,6 +54,7 @@ impl Broker {
         let partitions = partitions.unwrap_or_else(|| self.settings().partitions.max(1));
         let created = self.engine.create_topic(name, partitions, config)?;
         self.routing.has_changed();
+        self.welcome_dead_letters(principal.namespace(), created.0.name.name())?;
         Ok(created)
     }
 
@@ -71,6 +72,7 @@ impl Broker {
                 self.remove_queue(principal.namespace(), topology, name)?
             } else {
                 let commit = self.engine.delete_topic(&TopicName::new(principal.namespace(), name)?)?;
+                self.connect_dead_letters(principal.namespace(), topology, name)?;
                 self.routing.has_changed();
                 commit
             }
@@ -137,6 +139,7 @@ impl Broker {
         match self.engine.create_topic(key, settings.partitions.max(1), settings.topic.clone()) {
             Ok((topic, commit)) => {
                 self.routing.has_changed();
+                self.welcome_dead_letters(principal.namespace(), name)?;
                 commit.wait().await?;
                 Ok(topic)
             }

@@ -5,7 +5,8 @@ use utoipa::ToSchema;
 
 /// A duration: numbers and units (d, h, m, s, ms), such as 30s, 5m, 1h30m, 7d.
 #[derive(Debug, ToSchema)]
-#[schema(value_type = String, pattern = "^([0-9]{1,6}(d|h|m|s|ms|us|ns))+$", example = "30s")]
+#[schema(value_type = String, min_length = 2, example = "30s",
+    pattern = "^([0-9]{1,5}d)?([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?([0-9]{1,12}ms)?([0-9]{1,12}us)?([0-9]{1,12}ns)?$")]
 pub struct DurationText(String);
 
 /// The name of a topic or group: 1 to 255 bytes of UTF-8 without control characters. In a path, percent-encode `/` and other
