@@ -330,10 +330,10 @@ fn retention_starts(inner: &Inner, now_ms: i64) -> Vec<(PartitionId, u64)> {
         let Some(topic) = &partition.topic else { continue };
         let retention = &topic.config.retention;
         let mut start = partition.log_start;
-        if let Some(time) = retention.time.filter(|_| !retention.compact) {
+        if let Some(time) = retention.time {
             start = start.max(start_by_time(partition, now_ms.saturating_sub(millis(time))));
         }
-        if let Some(bytes) = retention.bytes.filter(|_| !retention.compact) {
+        if let Some(bytes) = retention.bytes {
             start = start.max(start_by_bytes(partition, bytes));
         }
         if retention.until_acknowledged {
