@@ -12,10 +12,8 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::amqp::{Config, Listener};
-use tidegate::broker::{Broker, Settings};
+use tidegate::broker::Settings;
 use tidegate::listener::Drain;
-use tidegate_engine::store::Environment;
-use tidegate_engine::{Engine, EngineConfig};
 use tokio::net::TcpListener;
 
 const METHOD: u8 = 1;
@@ -26,21 +24,17 @@ const CLOSE_OK: [u8; 4] = [0, 10, 0, 51];
 struct Target {
     address: SocketAddr,
     _runtime: tokio::runtime::Runtime,
-    _directory: tempfile::TempDir,
 }
 
 static TARGET: LazyLock<Target> = LazyLock::new(|| {
-    let directory = tempfile::tempdir().expect("a directory");
-    let environment = Environment::local(directory.path()).expect("the directory is ours");
-    let settings = EngineConfig { max_topics: 100, max_partitions: 200, max_groups: 100, ..EngineConfig::default() };
-    let (engine, _) = Engine::open(settings, environment).expect("it opens");
-    let broker = Broker::open(engine, Settings { partitions: 1, ..Settings::default() }).expect("it opens");
+    let broker = tidegate_fuzz::broker(Settings::default());
     let listener = Arc::new(Listener::new(broker, Arc::new(Config::default()), Arc::default()));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let socket = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
     let address = socket.local_addr().expect("it is bound");
     runtime.spawn(listener.serve(socket, Drain::default()));
-    Target { address, _runtime: runtime, _directory: directory }
+    Target { address, _runtime: runtime }
 });
 
 fn frame(out: &mut Vec<u8>, kind: u8, channel: u8, payload: &[u8]) {

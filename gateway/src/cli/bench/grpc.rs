@@ -210,7 +210,7 @@ async fn consume(channel: Channel, group: &str, run: &Run) -> Result<Measured, E
                 let up_to = messages.messages.last().map_or(0, |last| last.delivery_id);
                 acknowledging += 1;
                 send(Frame::Ack(Ack { up_to, ..Default::default() })).await?;
-                done = run.claim(count).is_none_or(|claimed| claimed < count);
+                done = run.claim(count).is_none_or(|claimed| claimed < count) || run.is_used_up();
                 run.record(&mut measured, waited, count, bytes);
                 if !done {
                     send(Frame::Credit(Credit { messages: count, bytes: 0 })).await?;
@@ -218,6 +218,7 @@ async fn consume(channel: Channel, group: &str, run: &Run) -> Result<Measured, E
             }
             Some(Response::AckResult(result)) => {
                 acknowledging -= 1;
+                run.answered();
                 if !result.failed.is_empty() {
                     measured.fail(format!("{} deliveries could not be acknowledged", result.failed.len()));
                 }

@@ -22,6 +22,8 @@ pub struct Run {
     started: Instant,
     claimed: AtomicU64,
     done: AtomicU64,
+    /// Microseconds until the last answer.
+    last_us: AtomicU64,
 }
 
 /// What one worker, or all of them, measured.
@@ -79,6 +81,28 @@ impl Run {
         measured.messages += messages;
         measured.bytes += bytes;
         self.done.fetch_add(messages, Ordering::Relaxed);
+        self.answered();
+    }
+
+    /// Something was answered: the run has taken until now, however long somebody waits for more that does not come.
+    pub fn answered(&self) {
+        let us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.last_us.fetch_max(us, Ordering::Relaxed);
+    }
+
+    /// Whether there is nothing left to claim.
+    pub fn is_used_up(&self) -> bool {
+        match self.amount.messages {
+            Some(messages) => self.claimed.load(Ordering::Relaxed) >= messages,
+            None => self.started.elapsed() >= self.amount.duration,
+        }
+    }
+
+    fn took(&self) -> Duration {
+        match self.last_us.load(Ordering::Relaxed) {
+            0 => self.started.elapsed(),
+            us => Duration::from_micros(us),
+        }
     }
 
     /// Size of a message's value in bytes.
@@ -113,8 +137,13 @@ where
     W: Fn(usize, Arc<Run>) -> F,
     F: Future<Output = Result<Measured, Error>> + Send + 'static,
 {
-    let counts = (AtomicU64::new(0), AtomicU64::new(0));
-    let run = Arc::new(Run { amount: amount.clone(), started: Instant::now(), claimed: counts.0, done: counts.1 });
+    let run = Arc::new(Run {
+        amount: amount.clone(),
+        started: Instant::now(),
+        claimed: AtomicU64::new(0),
+        done: AtomicU64::new(0),
+        last_us: AtomicU64::new(0),
+    });
     let mut workers = JoinSet::new();
     for index in 0..amount.connections.max(1) {
         workers.spawn(worker(index, Arc::clone(&run)));
@@ -127,7 +156,7 @@ where
         Ok(total)
     };
     tokio::select! {
-        total = finished => total.map(|total| (total, run.started.elapsed())),
+        total = finished => total.map(|total| (total, run.took())),
         () = run.show() => Err(Error::failed("the progress bar ended before the work")),
     }
 }

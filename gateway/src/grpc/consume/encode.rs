@@ -1,9 +1,8 @@
 //! Deliveries straight onto the wire, where most of what is sent comes from: a record without headers is written from
 //! where it lies. What is written is what [`received`] encodes to.
 
-use ::bytes::Bytes;
-use prost::Message;
-use prost::encoding::{WireType, bytes, encode_key, encode_varint, encoded_len_varint, message, uint64};
+use bytes::{BufMut, Bytes};
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, message, uint64};
 use tidegate_engine::TopicName;
 use tidegate_engine::batch::Record;
 use tidegate_engine::group::Delivery;
@@ -27,8 +26,8 @@ const VALUE: u32 = 1;
 const KEY: u32 = 2;
 const TIMESTAMP: u32 = 4;
 
-/// Every key here is one byte.
-const KEY_BYTES: usize = 1;
+/// A key of one byte, as every one here is, and a varint.
+const MAX_NUMBER: usize = 1 + 10;
 /// More than a message takes besides its record and its topic.
 const OVERHEAD: usize = 96;
 
@@ -45,10 +44,10 @@ pub(super) struct Numbered {
 pub(super) fn encode<'a>(deliveries: impl ExactSizeIterator<Item = (&'a Delivery, Numbered)> + Clone) -> Bytes {
     let size = |(delivery, _): (&Delivery, Numbered)| delivery.record.size() + delivery.topic.name().len() + OVERHEAD;
     let mut to = Vec::with_capacity(deliveries.clone().map(size).sum());
-    let mut topic = Topic::default();
+    let mut shared = Shared::default();
     for (delivery, numbered) in deliveries {
         if delivery.record.headers.is_empty() {
-            put_plain(&mut to, delivery, numbered, topic.field(&delivery.topic));
+            shared.put(&mut to, delivery, numbered);
         } else {
             message::encode(MESSAGES, &whole(delivery, numbered), &mut to);
         }
@@ -66,66 +65,136 @@ fn whole(delivery: &Delivery, Numbered { id, timed }: Numbered) -> tidegate_prot
     message
 }
 
-/// The field of the topic that the last delivery was of.
+/// Fields that a delivery mostly has in common with the one before.
 #[derive(Default)]
-struct Topic {
-    of: Option<TopicName>,
-    field: Vec<u8>,
+struct Shared {
+    created: Fields<i64>,
+    place: Fields<(TopicName, u32)>,
+    attempt: Fields<(u32, bool, Option<i64>)>,
 }
 
-impl Topic {
-    fn field(&mut self, topic: &TopicName) -> &[u8] {
-        if self.of.as_ref() != Some(topic) {
-            self.of = Some(topic.clone());
-            self.field.clear();
-            put_length(&mut self.field, TOPIC, topic.name().len());
-            self.field.extend_from_slice(topic.name().as_bytes());
-        }
-        &self.field
+/// Encoded fields, and what they tell.
+struct Fields<T> {
+    of: Option<T>,
+    encoded: Vec<u8>,
+}
+
+impl<T> Default for Fields<T> {
+    fn default() -> Self {
+        Self { of: None, encoded: Vec::new() }
     }
 }
 
-fn put_length(to: &mut Vec<u8>, tag: u32, length: usize) {
+impl<T: PartialEq> Fields<T> {
+    /// Encodes them anew if they tell something else.
+    fn tell(&mut self, is: impl FnOnce(&T) -> bool, of: impl FnOnce() -> T, encode: impl FnOnce(&mut Vec<u8>)) {
+        if !self.of.as_ref().is_some_and(is) {
+            self.of = Some(of());
+            self.encoded.clear();
+            encode(&mut self.encoded);
+        }
+    }
+}
+
+impl Shared {
+    fn look_at(&mut self, delivery: &Delivery, timed: bool) {
+        let Delivery { topic, partition_index, record, attempt, redelivered, deadline_ms, .. } = delivery;
+        let created_ms = record.timestamp_ms;
+        self.created.tell(
+            |of| *of == created_ms,
+            || created_ms,
+            |to| message::encode(TIMESTAMP, &timestamp(created_ms), to),
+        );
+        self.place.tell(
+            |(of, index)| of == topic && index == partition_index,
+            || (topic.clone(), *partition_index),
+            |to| {
+                put_length(TOPIC, topic.name().len(), to);
+                to.extend_from_slice(topic.name().as_bytes());
+                put_number(PARTITION, (*partition_index).into(), to);
+            },
+        );
+        let until_ms = timed.then_some(*deadline_ms);
+        self.attempt.tell(
+            |of| *of == (*attempt, *redelivered, until_ms),
+            || (*attempt, *redelivered, until_ms),
+            |to| {
+                put_number(DELIVERY_ATTEMPT, (*attempt).into(), to);
+                put_number(REDELIVERED, (*redelivered).into(), to);
+                until_ms.iter().for_each(|ms| message::encode(ACK_DEADLINE, &timestamp(*ms), to));
+            },
+        );
+    }
+
+    /// Writes a delivery whose record has no headers.
+    fn put(&mut self, to: &mut Vec<u8>, delivery: &Delivery, Numbered { id, timed }: Numbered) {
+        self.look_at(delivery, timed);
+        let record: &Record = &delivery.record;
+        let numbers: Short<{ 2 * MAX_NUMBER }> = Short::of(|mut room| {
+            put_number(OFFSET, record.offset, &mut room);
+            put_number(DELIVERY_ID, id, &mut room);
+            room.len()
+        });
+        let value = part(VALUE, record.value.as_ref());
+        let key = part(KEY, record.key.as_ref());
+        let bytes = record.value.as_ref().map_or(0, Bytes::len) + record.key.as_ref().map_or(0, Bytes::len);
+        let inner = value.len() + key.len() + bytes + self.created.encoded.len();
+        let head: Short<{ 2 * MAX_NUMBER }> = Short::of(|mut room| {
+            let others = self.place.encoded.len() + numbers.len() + self.attempt.encoded.len();
+            put_length(MESSAGES, 1 + encoded_len_varint(inner as u64) + inner + others, &mut room);
+            put_length(MESSAGE, inner, &mut room);
+            room.len()
+        });
+        to.extend_from_slice(head.bytes());
+        to.extend_from_slice(value.bytes());
+        record.value.iter().for_each(|value| to.extend_from_slice(value));
+        to.extend_from_slice(key.bytes());
+        record.key.iter().for_each(|key| to.extend_from_slice(key));
+        to.extend_from_slice(&self.created.encoded);
+        to.extend_from_slice(&self.place.encoded);
+        to.extend_from_slice(numbers.bytes());
+        to.extend_from_slice(&self.attempt.encoded);
+    }
+}
+
+/// What comes before the bytes of a field, if there is one.
+fn part(tag: u32, bytes: Option<&Bytes>) -> Short<MAX_NUMBER> {
+    Short::of(|mut room| {
+        bytes.into_iter().for_each(|bytes| put_length(tag, bytes.len(), &mut room));
+        room.len()
+    })
+}
+
+/// A few bytes, written where they need no room to be made.
+struct Short<const ROOM: usize> {
+    bytes: [u8; ROOM],
+    length: usize,
+}
+
+impl<const ROOM: usize> Short<ROOM> {
+    /// `write` tells how much room it left.
+    fn of(write: impl FnOnce(&mut [u8]) -> usize) -> Self {
+        let mut bytes = [0; ROOM];
+        let left = write(&mut bytes);
+        Self { bytes, length: ROOM - left }
+    }
+
+    fn len(&self) -> usize {
+        self.length
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+fn put_length(tag: u32, length: usize, to: &mut impl BufMut) {
     encode_key(tag, WireType::LengthDelimited, to);
     encode_varint(length as u64, to);
 }
 
-/// Bytes of a field with a length.
-fn framed(length: usize) -> usize {
-    KEY_BYTES + encoded_len_varint(length as u64) + length
-}
-
-fn put_plain(to: &mut Vec<u8>, delivery: &Delivery, Numbered { id, timed }: Numbered, topic: &[u8]) {
-    let record: &Record = &delivery.record;
-    let created = timestamp(record.timestamp_ms);
-    let deadline = timed.then(|| timestamp(delivery.deadline_ms));
-    let part = |part: &Option<Bytes>| part.as_ref().map_or(0, |bytes| framed(bytes.len()));
-    let inner = part(&record.value) + part(&record.key) + framed(created.encoded_len());
-    let number = |value: u64| if value == 0 { 0 } else { KEY_BYTES + encoded_len_varint(value) };
-    let outer = framed(inner)
-        + topic.len()
-        + number(delivery.partition_index.into())
-        + number(record.offset)
-        + number(id)
-        + number(delivery.attempt.into())
-        + number(delivery.redelivered.into())
-        + deadline.as_ref().map_or(0, |deadline| framed(deadline.encoded_len()));
-    put_length(to, MESSAGES, outer);
-    put_length(to, MESSAGE, inner);
-    record.value.iter().for_each(|value| bytes::encode(VALUE, value, to));
-    record.key.iter().for_each(|key| bytes::encode(KEY, key, to));
-    message::encode(TIMESTAMP, &created, to);
-    to.extend_from_slice(topic);
-    put_number(to, PARTITION, delivery.partition_index.into());
-    put_number(to, OFFSET, record.offset);
-    put_number(to, DELIVERY_ID, id);
-    put_number(to, DELIVERY_ATTEMPT, delivery.attempt.into());
-    put_number(to, REDELIVERED, delivery.redelivered.into());
-    deadline.iter().for_each(|deadline| message::encode(ACK_DEADLINE, deadline, to));
-}
-
 /// A number, unless it is 0, which goes without saying.
-fn put_number(to: &mut Vec<u8>, tag: u32, value: u64) {
+fn put_number(tag: u32, value: u64, to: &mut impl BufMut) {
     if value != 0 {
         uint64::encode(tag, &value, to);
     }
@@ -136,6 +205,7 @@ fn put_number(to: &mut Vec<u8>, tag: u32, value: u64) {
 mod tests {
     use proptest::option;
     use proptest::prelude::*;
+    use prost::Message;
     use tidegate_engine::PartitionId;
     use tidegate_engine::batch::Header;
     use tidegate_engine::group::LeaseId;

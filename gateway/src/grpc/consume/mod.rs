@@ -1,14 +1,15 @@
 //! Consumer.Consume: a session receives a group's messages within its credit and settles them in the same stream.
 //!
 //! `session` keeps what a session holds, `sessions` keeps the sessions and looks after those whose stream broke, `settle`
-//! answers the consumer's frames, `deliver` sends messages and `encode`
-//! writes them.
+//! answers the consumer's frames, `deliver` sends messages and `encode` writes them; `unsettled` is what is still to be
+//! settled.
 
 mod deliver;
 mod encode;
 mod session;
 mod sessions;
 mod settle;
+mod unsettled;
 
 use std::pin::pin;
 use std::sync::Arc;

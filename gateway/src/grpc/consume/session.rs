@@ -1,6 +1,5 @@
 //! What a session holds: leases by the number of their delivery, and the flow of one stream at a time.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::super::state::Grpc;
+use super::unsettled::Unsettled;
 use crate::metrics::Open;
 
 /// What a session was begun with.
@@ -31,19 +31,11 @@ pub(in crate::grpc) struct Session {
     _open: Open,
 }
 
-/// A lease sent to the consumer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Held {
-    pub lease: LeaseId,
-    /// When it ends if the consumer does nothing; only with an `ack_deadline`.
-    pub until: Option<Instant>,
-}
-
 pub(super) struct State {
     pub settings: Settings,
     /// The last delivery's number.
     pub last_id: u64,
-    pub unsettled: BTreeMap<u64, Held>,
+    pub unsettled: Unsettled,
     /// Deliveries lost since the stream was told.
     pub lost: Vec<u64>,
     /// Counts the streams; only the newest may deliver.
@@ -107,7 +99,7 @@ impl Session {
         let state = State {
             settings,
             last_id: 0,
-            unsettled: BTreeMap::new(),
+            unsettled: Unsettled::default(),
             lost: Vec::new(),
             stream: 0,
             left_at: None,
@@ -131,17 +123,15 @@ impl Session {
         look(&mut self.state.lock())
     }
 
-    /// Forgets deliveries that are the session's no more and tells the stream.
-    pub(super) fn lose(&self, ids: &[u64]) {
-        if !ids.is_empty() {
-            self.look(|state| {
-                for id in ids {
-                    state.unsettled.remove(id);
-                }
-                state.lost.extend_from_slice(ids);
+    /// Forgets deliveries that are the session's no more and tells the stream. What was settled meanwhile is not lost.
+    pub(super) fn lose(&self, ids: impl Iterator<Item = u64>) {
+        self.look(|state| {
+            let before = state.lost.len();
+            state.lost.extend(ids.filter(|id| state.unsettled.remove(*id)));
+            if state.lost.len() > before {
                 state.changed.notify_one();
-            });
-        }
+            }
+        });
     }
 }
 
@@ -197,13 +187,13 @@ impl Attached {
     /// Gives back what the consumer did not receive.
     pub(super) fn resume(&self, received_up_to: Option<u64>) -> Vec<Settlement> {
         let Some(after) = received_up_to.and_then(|id| id.checked_add(1)) else { return Vec::new() };
-        let unseen = self.session.look(|state| state.unsettled.split_off(&after));
-        unseen.into_values().map(|held| Settlement::Release(held.lease)).collect()
+        let unseen = self.session.look(|state| state.unsettled.take(after..=u64::MAX));
+        unseen.into_iter().flat_map(|(_, row)| row.leases()).map(Settlement::Release).collect()
     }
 
     /// The deliveries still to be settled.
     pub(super) fn unsettled(&self) -> Vec<u64> {
-        self.session.look(|state| state.unsettled.keys().copied().collect())
+        self.session.look(|state| state.unsettled.iter().map(|(id, _)| id).collect())
     }
 
     pub(super) fn grant(&self, messages: u64, bytes: u64) {
@@ -264,7 +254,7 @@ impl Attached {
             let first = state.last_id + 1;
             state.last_id += leases.len() as u64;
             if !self.settings.acknowledge {
-                state.unsettled.extend((first..).zip(leases.map(|lease| Held { lease, until })));
+                state.unsettled.extend(first, leases, until);
             }
             Some(first)
         })

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tidegate_engine::group::{LeaseId, Settlement};
+use tidegate_engine::group::Settlement;
 use tokio::time::Instant;
 
 use super::super::error::{Refusal, Result};
 use super::super::state::Grpc;
 use super::session::{Session, Settings};
+use super::unsettled::Row;
 use crate::broker::Kind;
 
 /// How often sessions are looked at.
@@ -99,13 +100,13 @@ fn attend(grpc: &Grpc, session: &Session, now: Instant) {
         return grpc.sessions.close(grpc, session);
     }
     let expired: Vec<u64> = session.look(|state| {
-        let ends = |until: Option<Instant>| until.is_some_and(|until| until <= now);
         if state.settings.ack_deadline.is_none() {
             return Vec::new();
         }
-        state.unsettled.iter().filter(|(_, held)| ends(held.until)).map(|(id, _)| *id).collect()
+        let ended = |row: &Row| row.until().is_some_and(|until| until <= now);
+        state.unsettled.iter().filter(|(_, row)| ended(row)).map(|(id, _)| id).collect()
     });
-    session.lose(&expired);
+    session.lose(expired.into_iter());
     prolong(grpc, session, now);
 }
 
@@ -113,24 +114,22 @@ fn attend(grpc: &Grpc, session: &Session, now: Instant) {
 fn prolong(grpc: &Grpc, session: &Session, now: Instant) {
     let due = session.look(|state| {
         let time = lease_time(grpc, &state.settings);
-        if state.settings.ack_deadline.is_some() || state.unsettled.is_empty() || state.prolong_at > now {
+        if state.settings.ack_deadline.is_some() || state.unsettled.len() == 0 || state.prolong_at > now {
             return None;
         }
         state.prolong_at = now + time / 3;
-        let held: Vec<(u64, LeaseId)> = state.unsettled.iter().map(|(id, held)| (*id, held.lease)).collect();
-        Some((state.settings.group.clone(), time, held))
+        Some((state.settings.group.clone(), time, state.unsettled.find(0..=u64::MAX)))
     });
     let Some((group, time, held)) = due else { return };
-    let extensions = held.iter().map(|(_, lease)| Settlement::Extend(*lease, time)).collect();
+    let extensions =
+        held.iter().flat_map(|(_, row)| row.leases()).map(|lease| Settlement::Extend(lease, time)).collect();
+    let ids = held.iter().flat_map(|(id, row)| row.deliveries(*id)).map(|(id, _)| id);
     match grpc.broker.settle(&grpc.principal, &group, extensions) {
         Ok((results, _commit)) => {
-            let gone = held.iter().zip(results).filter(|(_, result)| result.is_err());
-            session.lose(&gone.map(|((id, _), _)| *id).collect::<Vec<_>>());
+            session.lose(ids.zip(results).filter(|(_, result)| result.is_err()).map(|(id, _)| id));
         }
         // The group was deleted, and its leases with it.
-        Err(error) if error.kind == Kind::NotFound => {
-            session.lose(&held.iter().map(|(id, _)| *id).collect::<Vec<_>>());
-        }
+        Err(error) if error.kind == Kind::NotFound => session.lose(ids),
         Err(error) => tracing::debug!(%error, group, "could not prolong the leases of a session"),
     }
 }

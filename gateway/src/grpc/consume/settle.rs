@@ -1,10 +1,7 @@
 //! The consumer's frames: what came together is settled together, and answered when it is durable.
 
-use std::time::Duration;
-
 use futures_util::FutureExt;
 use tidegate_engine::Commit;
-use tidegate_engine::group::Settlement;
 use tidegate_proto::v1::ConsumeRequest;
 use tidegate_proto::v1::consume_request::{Ack, Extend, Frame, Nack};
 use tidegate_proto::v1::consume_response::{self as response, AckResult, FailedDelivery, Pong};
@@ -15,8 +12,9 @@ use super::super::error::{Refusal, Result};
 use super::super::settle::Outcome;
 use super::super::state::Grpc;
 use super::super::time::deadline;
-use super::session::{Attached, Held, State};
+use super::session::Attached;
 use super::sessions::lease_time;
+use super::unsettled::{Row, Unsettled};
 use super::{Frames, Responses, frame};
 use crate::broker::{self, Kind};
 
@@ -34,15 +32,17 @@ pub(super) struct Pending {
 #[derive(Default)]
 struct Arrived {
     requests: Vec<Request>,
-    /// Of all requests, in order: what the session held, and what shall become of it. What is settled is not held any more.
-    wishes: Vec<(u64, Held, Settlement)>,
+    /// Deliveries that they name.
+    deliveries: usize,
     pongs: Vec<u64>,
 }
 
+/// Ack, Nack or Extend.
 struct Request {
     seq: u64,
-    /// Where its wishes end.
-    end: usize,
+    outcome: Outcome,
+    /// What the session held of it. What is settled is not held any more.
+    rows: Vec<(u64, Row)>,
     /// Deliveries that the session does not hold.
     unknown: Vec<u64>,
 }
@@ -60,7 +60,7 @@ pub(super) async fn read(
         let mut next = Some(first);
         while let Some(frame) = next.take() {
             arrived.take(grpc, attached, frame)?;
-            if arrived.wishes.len() < SETTLE_DELIVERIES {
+            if arrived.deliveries < SETTLE_DELIVERIES {
                 // What else is here already goes with it.
                 next = frames.message().now_or_never().transpose().map_err(Refusal::transport)?.flatten();
             }
@@ -87,16 +87,16 @@ impl Arrived {
             Some(Frame::Drain(_)) => attached.drain(),
             Some(Frame::Ping(ping)) => self.pongs.push(ping.nonce),
             Some(Frame::Ack(Ack { delivery_ids, up_to, request_seq })) => {
-                self.wish(grpc, attached, (delivery_ids, up_to, request_seq), &Outcome::Acknowledge)?;
+                self.wish(grpc, attached, (delivery_ids, up_to, request_seq), Outcome::Acknowledge)?;
             }
             Some(Frame::Nack(Nack { delivery_ids, up_to, request_seq, rejection })) => {
                 let outcome = Outcome::rejection(rejection.unwrap_or_default())?;
-                self.wish(grpc, attached, (delivery_ids, up_to, request_seq), &outcome)?;
+                self.wish(grpc, attached, (delivery_ids, up_to, request_seq), outcome)?;
             }
             Some(Frame::Extend(Extend { delivery_ids, up_to, request_seq, ack_deadline })) => {
                 let time = deadline(ack_deadline.as_ref())?;
                 let time = time.unwrap_or_else(|| lease_time(grpc, attached.settings()));
-                self.wish(grpc, attached, (delivery_ids, up_to, request_seq), &Outcome::Extend(time))?;
+                self.wish(grpc, attached, (delivery_ids, up_to, request_seq), Outcome::Extend(time))?;
             }
         }
         Ok(())
@@ -107,91 +107,77 @@ impl Arrived {
         grpc: &Grpc,
         attached: &Attached,
         (ids, up_to, seq): (Vec<u64>, u64, u64),
-        outcome: &Outcome,
+        outcome: Outcome,
     ) -> Result<()> {
         let limit = grpc.config.max_settlements;
         if ids.len() > limit {
             return Err(Refusal::too_many("delivery_ids", ids.len(), "max_settlements", limit));
         }
-        let mut unknown = Vec::new();
-        let wishes = &mut self.wishes;
-        let mut wish = |id, held: Held| wishes.push((id, held, outcome.clone().of(held.lease)));
         let stays = matches!(outcome, Outcome::Extend(_));
-        attached.session().look(|state| {
+        let mut unknown = Vec::new();
+        let rows = attached.session().look(|state| {
             let held = &mut state.unsettled;
-            if stays {
-                held.range(..=up_to).for_each(|(id, held)| wish(*id, *held));
-            } else {
-                let later = up_to.checked_add(1).map(|next| held.split_off(&next)).unwrap_or_default();
-                std::mem::replace(held, later).into_iter().for_each(|(id, held)| wish(id, held));
-            }
-            for id in ids {
-                match if stays { held.get(&id).copied() } else { held.remove(&id) } {
-                    Some(held) => wish(id, held),
-                    None if id <= up_to => {}
-                    None => unknown.push(id),
+            let mut find = |ids| if stays { held.find(ids) } else { held.take(ids) };
+            let mut rows = find(0..=up_to);
+            for id in ids.into_iter().filter(|id| *id > up_to) {
+                let found = find(id..=id);
+                if found.is_empty() {
+                    unknown.push(id);
                 }
+                rows.extend(found);
             }
+            rows
         });
-        self.requests.push(Request { seq, end: self.wishes.len(), unknown });
+        self.deliveries += rows.iter().map(|(_, row)| row.count()).sum::<usize>();
+        self.requests.push(Request { seq, outcome, rows, unknown });
         Ok(())
     }
 
     /// One call for everything.
     fn settle(self, grpc: &Grpc, attached: &Attached) -> Pending {
-        let mut held = Vec::with_capacity(self.wishes.len());
-        let mut settlements = Vec::with_capacity(self.wishes.len());
-        for (id, of, settlement) in self.wishes {
-            held.push((id, of, extension(&settlement)));
-            settlements.push(settlement);
+        let mut settlements = Vec::with_capacity(self.deliveries);
+        for Request { outcome, rows, .. } in &self.requests {
+            let leases = rows.iter().flat_map(|(_, row)| row.leases());
+            settlements.extend(leases.map(|lease| outcome.clone().of(lease)));
         }
         let (outcomes, commit) = match grpc.broker.settle(&grpc.principal, &attached.settings().group, settlements) {
             Ok((outcomes, commit)) => (outcomes, Some(commit)),
-            Err(error) => (vec![Err(error); held.len()], None),
+            Err(error) => (vec![Err(error); self.deliveries], None),
         };
-        attached.session().look(|state| {
-            for ((id, held, extended), outcome) in held.iter().zip(&outcomes) {
-                keep(state, *id, *held, *extended, outcome);
-            }
+        let mut outcomes = outcomes.into_iter();
+        let results = attached.session().look(|state| {
+            let settled = |request: Request| request.settled(&mut state.unsettled, &mut outcomes);
+            self.requests.into_iter().map(settled).collect()
         });
-        let mut results = Vec::with_capacity(self.requests.len());
-        let mut outcomes = held.into_iter().map(|(id, ..)| id).zip(outcomes);
-        let mut begin = 0;
-        for Request { seq, end, unknown } in self.requests {
-            let refused = |(id, outcome): (u64, broker::Result<()>)| Some((id, outcome.err()?.into()));
-            let mut failed: Vec<_> = outcomes.by_ref().take(end - begin).filter_map(refused).collect();
-            failed.extend(unknown.into_iter().map(|id| (id, not_held(id))));
-            results.push(result(seq, failed));
-            begin = end;
-        }
         Pending { commit, results }
     }
 }
 
-/// What an extension asks for.
-fn extension(settlement: &Settlement) -> Option<Duration> {
-    match settlement {
-        Settlement::Extend(_, time) => Some(*time),
-        Settlement::Acknowledge(_) | Settlement::Release(_) | Settlement::Reject { .. } => None,
-    }
-}
-
-/// What the session holds after a settlement.
-fn keep(state: &mut State, id: u64, held: Held, extended: Option<Duration>, outcome: &broker::Result<()>) {
-    match (outcome, extended) {
-        (Ok(()), Some(time)) => {
-            if let Some(held) = state.unsettled.get_mut(&id) {
-                held.until = held.until.map(|_| Instant::now() + time);
+impl Request {
+    /// Keeps what the session goes on to hold, and tells what could not be settled.
+    fn settled(self, unsettled: &mut Unsettled, outcomes: &mut impl Iterator<Item = broker::Result<()>>) -> AckResult {
+        let extended = match self.outcome {
+            Outcome::Extend(time) => Some(time),
+            Outcome::Acknowledge | Outcome::Release | Outcome::Reject { .. } => None,
+        };
+        let mut failed = Vec::new();
+        for ((id, one), outcome) in self.rows.into_iter().flat_map(|(id, row)| row.deliveries(id)).zip(outcomes) {
+            match (outcome, extended) {
+                (Ok(()), Some(time)) if one.until().is_some() => unsettled.end_at(id, Instant::now() + time),
+                (Ok(()), _) => {}
+                (Err(error), _) => {
+                    if error.kind == Kind::LeaseGone {
+                        unsettled.remove(id);
+                    } else if extended.is_none() {
+                        // Nothing happened: it may be settled later.
+                        unsettled.insert(id, one);
+                    }
+                    failed.push((id, error.into()));
+                }
             }
         }
-        (Ok(()), None) => {}
-        (Err(error), _) if error.kind == Kind::LeaseGone => {
-            state.unsettled.remove(&id);
-        }
-        // Nothing happened: it may be settled later.
-        (Err(_), _) => {
-            state.unsettled.insert(id, held);
-        }
+        failed.extend(self.unknown.into_iter().map(|id| (id, not_held(id))));
+        result(self.seq, failed)
     }
 }
 
