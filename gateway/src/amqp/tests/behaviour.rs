@@ -236,3 +236,24 @@ async fn names_lose_their_line_ends() {
     drop(client);
     gateway.close().await;
 }
+
+#[tokio::test]
+async fn both_sides_may_close_a_channel_at_once() {
+    let gateway = Gateway::new().await;
+    let mut client = gateway.client().await;
+    client.open_channel(2).await;
+    client.publish("no such exchange", "", b"x");
+    let close = Channel::Close { reply_code: 200, reply_text: "bye".into(), class_id: 0, method_id: 0 };
+    client.send(1, Method::Channel(close)).await;
+    assert!(matches!(client.method().await, Method::Channel(Channel::Close { reply_code: 404, .. })));
+    assert!(matches!(client.method().await, Method::Channel(Channel::CloseOk {})));
+    client.send(1, Method::Channel(Channel::CloseOk {})).await;
+    client.send(2, Method::Queue(declare("other", false))).await;
+    assert!(
+        matches!(client.method().await, Method::Queue(Queue::DeclareOk { .. })),
+        "another channel of the connection"
+    );
+    client.open_channel(1).await;
+    drop(client);
+    gateway.close().await;
+}
