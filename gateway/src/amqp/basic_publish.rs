@@ -187,7 +187,7 @@ impl Session<'_> {
         immediate: bool,
     ) -> Result<()> {
         if immediate {
-            return Err(Exception::not_implemented("basic.publish with immediate"));
+            return Err(Exception::new(Code::NotImplemented, "immediate=true"));
         }
         let body = Body::Whole(Bytes::new());
         self.channel(id)?.receiving = Some(Receiving { exchange, routing_key, mandatory, header: None, body });

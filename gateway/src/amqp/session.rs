@@ -312,6 +312,8 @@ impl<'a> Session<'a> {
             return self.open_channel(id);
         }
         let closing = match self.channels.get(&id) {
+            // Both sides closed it at the same time, and this is the answer to ours.
+            None if matches!(method, Method::Channel(codec::Channel::CloseOk {})) => return Ok(()),
             None => return Err(Exception::new(Code::ChannelError, "expected 'channel.open'")),
             Some(channel) => {
                 if channel.receiving.is_some() && !channel.closing {

@@ -25,6 +25,11 @@ fn pika_messages() {
 }
 
 #[test]
+fn pika_extensions() {
+    check(&mut client::python("pika_extensions.py"));
+}
+
+#[test]
 fn pika_tutorials() {
     check(&mut client::python("pika_tutorials.py"));
 }

@@ -10,7 +10,7 @@ use tidegate_integration::{Setup, http, place};
 use crate::crash::once;
 use crate::mount::Mount;
 
-fn write_zeroes(path: &Path, mib: usize) {
+pub fn write_zeroes(path: &Path, mib: usize) {
     let mut file = File::create(path).unwrap();
     for _ in 0..mib {
         file.write_all(&[1; 1 << 20]).unwrap();

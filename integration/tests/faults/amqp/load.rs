@@ -58,7 +58,7 @@ fn gone() -> lapin::Error {
     std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into()
 }
 
-async fn connect(broker: SocketAddr) -> lapin::Result<(Connection, Channel)> {
+pub async fn connect(broker: SocketAddr) -> lapin::Result<(Connection, Channel)> {
     let uri = format!("amqp://guest:guest@{broker}/%2f?heartbeat=5");
     let connecting = Connection::connect(&uri, ConnectionProperties::default());
     let connection = tokio::time::timeout(Duration::from_secs(10), connecting).await.unwrap_or_else(|_| Err(gone()))?;

@@ -1,5 +1,6 @@
 //! The process dies under AMQP clients: what it confirmed stays, and what was acknowledged does not come again.
 
+mod blocked;
 mod history;
 mod load;
 

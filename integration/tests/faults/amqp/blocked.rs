@@ -1,0 +1,112 @@
+//! The disk is full under AMQP clients: publishers are told to wait and lose nothing, consumers go on.
+
+use std::fs;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+    QueueDeclareOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use tidegate_integration::{Setup, place};
+
+use super::load::connect;
+use crate::disk::write_zeroes;
+use crate::mount::Mount;
+
+const WAITING: u64 = 200;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn declare(channel: &Channel, queue: &str) -> u32 {
+    let queue = channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), FieldTable::default());
+    queue.await.unwrap().message_count()
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "no {what}");
+}
+
+/// Publishes with confirms until the connection is told to wait, and waits for the rest; how many were confirmed.
+async fn fill(connection: &Connection, channel: &Channel) -> u32 {
+    let (mut unconfirmed, mut confirmed, body) = (FuturesUnordered::new(), 0, vec![b'x'; 100_000]);
+    for sent in 0.. {
+        if connection.status().blocked() {
+            break;
+        }
+        assert!(sent < 2_000, "200 MB were taken on a disk of 64 MiB");
+        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+        let publish = channel.basic_publish("".into(), "filled".into(), options, &body, properties);
+        match tokio::time::timeout(PATIENCE, publish).await.expect("publishing neither goes on nor is it blocked") {
+            Ok(confirm) => unconfirmed.push(confirm),
+            Err(error) => panic!("{error}"),
+        }
+        while unconfirmed.len() > 10 && !connection.status().blocked() {
+            if let Ok(confirm) = tokio::time::timeout(Duration::from_millis(100), unconfirmed.next()).await {
+                confirmed += u32::from(matches!(confirm.unwrap().unwrap(), Confirmation::Ack(None)));
+            }
+        }
+    }
+    while let Some(confirm) = tokio::time::timeout(PATIENCE, unconfirmed.next()).await.expect("a confirm") {
+        confirmed += u32::from(matches!(confirm.unwrap(), Confirmation::Ack(None)));
+    }
+    confirmed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publishers_are_told_of_a_full_disk_and_of_its_end() {
+    let disk = match Mount::new(64) {
+        Ok(disk) => disk,
+        Err(why) => return place::skip("publishers_are_told_of_a_full_disk_and_of_its_end", &why),
+    };
+    let ballast = disk.path().join("ballast");
+    write_zeroes(&ballast, 32);
+    let setup = Setup::default().data(disk.path().join("data")).segments("2MiB");
+    let mut gateway = setup.expect_error("disk").expect_error("space").start();
+    let (reading, reader) = connect(gateway.amqp).await.unwrap();
+    declare(&reader, "waiting").await;
+    for _ in 0..WAITING {
+        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+        reader.basic_publish("".into(), "waiting".into(), options, b"small", properties).await.unwrap();
+    }
+    reader.basic_qos(10, BasicQosOptions::default()).await.unwrap();
+    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+    let mut deliveries = reader.basic_consume("waiting".into(), "".into(), options, arguments).await.unwrap();
+
+    let (connection, channel) = connect(gateway.amqp).await.unwrap();
+    declare(&channel, "filled").await;
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    let status = connection.status().clone();
+    let filling = tokio::spawn(async move {
+        let confirmed = fill(&connection, &channel).await;
+        (connection, channel, confirmed)
+    });
+    until("connection.blocked", || status.blocked()).await;
+
+    for number in 0..WAITING {
+        let delivery = tokio::time::timeout(PATIENCE, deliveries.next()).await;
+        let delivery = delivery.unwrap_or_else(|_| panic!("delivery {number} does not come while the disk is full"));
+        delivery.unwrap().unwrap().ack(BasicAckOptions::default()).await.unwrap();
+    }
+    assert!(status.blocked() && !filling.is_finished(), "the disk has found space");
+
+    fs::remove_file(&ballast).unwrap();
+    let (connection, channel, confirmed) = filling.await.unwrap();
+    until("connection.unblocked", || !status.blocked()).await;
+    let stored = declare(&channel, "filled").await;
+    assert!(stored >= confirmed && confirmed > 0, "{confirmed} confirmed, {stored} stored");
+    place::report(&format!("disk full under AMQP: {confirmed} confirmed, {stored} stored"));
+    connection.close(200, "".into()).await.unwrap();
+    reading.close(200, "".into()).await.unwrap();
+    tokio::task::block_in_place(|| gateway.restart());
+    let (again, channel) = connect(gateway.amqp).await.unwrap();
+    assert_eq!((declare(&channel, "filled").await, declare(&channel, "waiting").await), (stored, 0), "after a kill -9");
+    again.close(200, "".into()).await.unwrap();
+}
