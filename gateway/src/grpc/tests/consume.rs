@@ -263,6 +263,8 @@ async fn what_is_no_session_is_refused() {
     assert!(status.message().contains("CreateGroup"));
     let long = request::Start { client_id: "x".repeat(256), ..start() };
     assert_status(&refused(long).await, Code::InvalidArgument, "INVALID");
+    let unknown = request::Start { ack_mode: 99, ..start() };
+    assert_status(&refused(unknown).await, Code::InvalidArgument, "INVALID");
     let over = request::Start { ack_deadline: Some(seconds(0)), ..start() };
     assert_status(&refused(over).await, Code::InvalidArgument, "INVALID");
     for frame in [None, Some(Request::Ping(request::Ping { nonce: 1 }))] {
