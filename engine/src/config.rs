@@ -79,6 +79,9 @@ pub struct EngineConfig {
     pub index_cache_bytes: usize,
     /// The longest the committer waits for more appends to write with one sync, where waiting has paid; zero never waits.
     pub commit_gather: Duration,
+    /// What nobody waits for (acknowledgements without an answer) is written after so long, or with the next thing that
+    /// somebody does: the longest it can be forgotten in a crash. At most 10 seconds.
+    pub lazy_commit: Duration,
     /// Appends admitted but not yet written; a further append waits.
     pub pending_bytes: usize,
     /// The most topics the engine keeps.
@@ -120,6 +123,7 @@ impl Default for EngineConfig {
             tail_cache_bytes: 32 << 20,
             index_cache_bytes: 16 << 20,
             commit_gather: Duration::from_millis(1),
+            lazy_commit: Duration::from_millis(5),
             pending_bytes: 64 << 20,
             max_topics: 100_000,
             max_partitions: 200_000,

@@ -270,10 +270,14 @@ impl Shard {
         // A refusal must leave the leases as they are, so the room is looked for before they are settled.
         inner.check_room(name.name().len() + MAX_SETTLEMENT_BYTES * (settlements.len() + 1), true)?;
         let durability = if told { settlement_durability(&inner, settlements) } else { Durability::Memory };
-        let settled = inner.state.group_mut(name)?.settle(settlements, clock.monotonic(), clock.now_ms());
+        let group = inner.state.group_mut(name)?;
+        let frees = group.would_free(settlements);
+        let settled = group.settle(settlements, clock.monotonic(), clock.now_ms());
         let commit = self.keep(&mut inner, name, settled.records, durability)?;
         self.queue_dead_letters(&mut inner, name, settled.dead_letters);
-        self.after_return(&mut inner, name);
+        if frees {
+            self.after_return(&mut inner, name);
+        }
         Ok((settled.results, commit))
     }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
+
 use crate::batch::Batch;
 use crate::counters::Counters;
 use crate::gather::Gather;
@@ -12,10 +14,11 @@ use crate::schedule::SCHEDULE_PARTITION;
 use crate::shard::{Inner, Origin, Shard};
 use crate::state::SNAPSHOT_VERSION;
 use crate::store::Environment;
+use crate::waiting::Wakes;
 use crate::{Commit, Durability, EngineConfig, Error, PartitionId, Recovery, Result, Topic, Usage, Write};
 
-/// What nobody waits for is written after so long, or with the next thing that somebody does.
-const LAZY_COMMIT: Duration = Duration::from_millis(5);
+/// What nobody waits for is all the same not to be forgotten in a crash a minute later.
+const MAX_LAZY_COMMIT: Duration = Duration::from_secs(10);
 /// While the disk is full the committer tries again so often.
 const DISK_FULL_RETRY: Duration = Duration::from_millis(100);
 /// The most partitions a topic can have.
@@ -86,23 +89,36 @@ impl Shard {
     /// Waits for work, and where that has paid, a moment longer for more of it.
     fn gather(&self, gather: &mut Gather) {
         let mut inner = self.lock();
+        // Where company is sure to come the committer is woken once, by the last of it and not by the first.
+        let anticipated = inner.has_no_work().then(|| gather.anticipate()).flatten();
+        if let Some(wait) = anticipated {
+            self.wait_for_company(&mut inner, gather, wait);
+        }
         if inner.has_no_work() && inner.failed.is_none() {
             self.work.wait(&mut inner);
         }
         if inner.has_time() && inner.failed.is_none() {
-            self.work.wait_for(&mut inner, LAZY_COMMIT);
+            self.work.wait_for(&mut inner, self.config.lazy_commit);
+        }
+        let waiting = inner.pending.len();
+        if anticipated.is_none()
+            && waiting > 0
+            && let Some(wait) = gather.plan(waiting)
+        {
+            self.wait_for_company(&mut inner, gather, wait);
+        }
+        gather.wrote(inner.pending.len(), self.environment.clock.monotonic());
+    }
+
+    fn wait_for_company(&self, inner: &mut MutexGuard<'_, Inner>, gather: &mut Gather, wait: (usize, Duration)) {
+        if inner.failed.is_some() {
+            return;
         }
         let before = inner.pending.len();
-        if before > 0
-            && inner.failed.is_none()
-            && let Some((expected, patience)) = gather.plan(before)
-        {
-            inner.gathering = expected;
-            self.work.wait_for(&mut inner, patience);
-            inner.gathering = 1;
-            gather.learn(before, inner.pending.len());
-        }
-        gather.wrote(inner.pending.len());
+        inner.gathering = wait.0;
+        self.work.wait_for(inner, wait.1);
+        inner.gathering = 1;
+        gather.learn(before, inner.pending.len());
     }
 
     /// The maintenance thread: a round at every interval and whenever a lease or timer is due.
@@ -313,11 +329,13 @@ impl Shard {
         let mut inner = self.lock();
         inner.failed.get_or_insert(Error::Closed);
         let pending = std::mem::take(&mut inner.pending);
+        let mut wakes = Wakes::default();
         for (id, partition) in inner.state.partitions_mut() {
-            partition.wake(id);
+            partition.wake(id, &mut wakes);
         }
-        inner.state.wake_groups();
+        inner.state.wake_groups(&mut wakes);
         drop(inner);
+        wakes.send();
         drop(pending);
         self.work.notify_all();
         self.due.notify_all();
@@ -424,6 +442,7 @@ fn check_config(config: &EngineConfig) -> Result<()> {
         (config.pending_bytes >= 1 << 10, "pending_bytes must be at least 1 KiB"),
         (config.reclaim_live_percent <= 95, "reclaim_live_percent must be at most 95"),
         (!config.maintenance_interval.is_zero(), "maintenance_interval must not be zero"),
+        (config.lazy_commit <= MAX_LAZY_COMMIT, "lazy_commit must be at most 10 s"),
     ];
     match checks.iter().find(|(ok, _)| !ok) {
         Some((_, message)) => Err(Error::Invalid((*message).to_owned())),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use crate::batch::BatchHeader;
 use crate::log::{Chunk, IndexEntry};
 use crate::producer::Producers;
-use crate::waiting::{Readers, Signal};
+use crate::waiting::{Readers, Signal, Wakes};
 use crate::{Durability, Error, PartitionId, Result, Topic};
 
 /// A partition's state. Offsets run `log_start <= high_watermark <= next_offset`.
@@ -60,21 +60,21 @@ impl Partition {
     }
 
     /// Lets readers see what is below `offset` and wakes those who waited for it.
-    pub(crate) fn publish(&mut self, id: PartitionId, offset: u64) {
+    pub(crate) fn publish(&mut self, id: PartitionId, offset: u64, wakes: &mut Wakes) {
         self.high_watermark = self.high_watermark.max(offset);
-        self.readers.wake(self.high_watermark);
-        self.wake_groups(id);
+        self.readers.wake(self.high_watermark, wakes);
+        self.wake_groups(id, wakes);
     }
 
     /// Wakes every waiter.
-    pub(crate) fn wake(&mut self, id: PartitionId) {
-        self.readers.wake_all();
-        self.wake_groups(id);
+    pub(crate) fn wake(&mut self, id: PartitionId, wakes: &mut Wakes) {
+        self.readers.wake_all(wakes);
+        self.wake_groups(id, wakes);
     }
 
     /// Wakes those who wait for the groups that consume it.
-    pub(crate) fn wake_groups(&mut self, id: PartitionId) {
-        let wake = |signal: &Weak<Signal>| signal.upgrade().map(|signal| signal.note(id)).is_some();
+    pub(crate) fn wake_groups(&mut self, id: PartitionId, wakes: &mut Wakes) {
+        let wake = |signal: &Weak<Signal>| signal.upgrade().map(|signal| signal.note(id, wakes)).is_some();
         self.groups.retain(wake);
     }
 

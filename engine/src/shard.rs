@@ -14,8 +14,7 @@ use crate::batch::Batch;
 use crate::counters::Counters;
 use crate::group::DeadLetter;
 use crate::log::{
-    Entry, IndexEntry, ReadBuffers, Segment, SegmentId, SegmentKind, StoredManifest, TailCache, Writer,
-    add_index_entries,
+    Buffers, Entry, IndexEntry, Segment, SegmentId, SegmentKind, StoredManifest, TailCache, Writer, add_index_entries,
 };
 use crate::producer::Judgement;
 use crate::read::IndexCache;
@@ -24,10 +23,14 @@ use crate::record::StateRecord;
 use crate::schedule::SCHEDULE_PARTITION;
 use crate::state::State;
 use crate::store::Environment;
+use crate::waiting::Wakes;
 use crate::{Appended, Commit, Durability, EngineConfig, Error, PartitionId, Result, Write};
 
 /// One group commit takes at most about so many bytes.
 const MAX_COMMIT_BYTES: usize = 8 << 20;
+/// Memory of reads kept for the next ones: of four of the largest, which is as many as a machine of a few cores has at a time.
+/// No setting: less makes reads of cold data cost more processor time, and more would be used by more cores only.
+const READ_BUFFER_BYTES: usize = 16 << 20;
 /// Space kept for settlements and other changes of state while the disk is full, so that consuming can go on.
 pub(crate) const STATE_RESERVE_BYTES: u64 = 1 << 20;
 
@@ -52,7 +55,7 @@ pub(crate) struct Shard {
     pub skipped: HashSet<(SegmentId, u64)>,
     pub counters: Counters,
     pub index_cache: IndexCache,
-    pub read_buffers: ReadBuffers,
+    pub read_buffers: Buffers,
     budget: Arc<Semaphore>,
 }
 
@@ -149,7 +152,7 @@ impl Shard {
             tokens,
             skipped,
             counters: Counters::default(),
-            read_buffers: ReadBuffers::default(),
+            read_buffers: Buffers::new(READ_BUFFER_BYTES),
             index_cache: IndexCache::new(config_index),
             budget,
         }
@@ -240,8 +243,9 @@ impl Shard {
         let pending = Pending { entries, number: inner.queued, durability, done, budget };
         let urgent = pending.is_urgent();
         inner.pending.push_back(pending);
-        // What nobody waits for begins the committer's patience and does not end it.
-        if inner.pending.len() == 1 || (urgent && inner.pending.len() >= inner.gathering) {
+        // The first one ends the committer's rest. What nobody waits for does not end its patience.
+        let is_first = inner.pending.len() == 1 && inner.gathering == 1;
+        if is_first || (urgent && inner.pending.len() >= inner.gathering) {
             self.work.notify_one();
         }
         commit
@@ -433,25 +437,22 @@ impl Shard {
         let durable = taken.iter().any(|pending| pending.durability == Durability::Fsync) || mark;
         if durable && taken.iter().any(|pending| pending.durability != Durability::Fsync) {
             // Who asked only for the page cache need not wait for the disk.
-            self.publish_offsets(taken, Durability::PageCache);
+            let wakes = self.lock().publish_offsets(taken, Durability::PageCache);
+            wakes.send();
             taken.retain_mut(|pending| pending.durability == Durability::Fsync || !pending.finish_early());
         }
         if durable && writer.is_unsynced() {
             writer.sync()?;
             Counters::add(&self.counters.syncs, 1);
         }
-        self.note_progress(last, durable);
-        self.publish_offsets(taken, Durability::Fsync);
-        taken.drain(..).for_each(|pending| pending.finish(&Ok(())));
-        Ok(())
-    }
-
-    fn note_progress(&self, written: Option<u64>, durable: bool) {
         let mut inner = self.lock();
-        inner.written = written.unwrap_or(inner.written);
-        if durable {
-            inner.durable = inner.written;
-        }
+        inner.note_progress(last, durable);
+        let wakes = inner.publish_offsets(taken, Durability::Fsync);
+        drop(inner);
+        wakes.send();
+        // The last first: a session that answers in order waits for its first, and when that wakes it the others are there.
+        taken.drain(..).rev().for_each(|pending| pending.finish(&Ok(())));
+        Ok(())
     }
 
     /// Enters what was written into the indexes and the tail cache.
@@ -480,31 +481,6 @@ impl Shard {
         }
         let active = inner.active;
         inner.tail.push(active, position, bytes);
-    }
-
-    /// Lets readers see batches of topics whose durability is reached.
-    fn publish_offsets(&self, taken: &[Pending], reached: Durability) {
-        let mut inner = self.lock();
-        let mut publish = |id: PartitionId, end: u64| {
-            if let Some(partition) = inner.state.partition_mut(id)
-                && partition.durability() <= reached
-            {
-                partition.publish(id, end);
-            }
-        };
-        for entry in taken.iter().flat_map(|pending| &pending.entries) {
-            match entry {
-                Entry::Batch { partition, base_offset, header, .. } => {
-                    publish(*partition, base_offset + u64::from(header.last_offset_delta) + 1)
-                }
-                Entry::Shared { targets, header, .. } => {
-                    for (id, base_offset) in targets {
-                        publish(*id, base_offset + u64::from(header.last_offset_delta) + 1);
-                    }
-                }
-                Entry::State(_) => {}
-            }
-        }
     }
 
     /// Seals the active segment and goes on in the next.
@@ -585,6 +561,40 @@ impl Shard {
 }
 
 impl Inner {
+    fn note_progress(&mut self, written: Option<u64>, durable: bool) {
+        self.written = written.unwrap_or(self.written);
+        if durable {
+            self.durable = self.written;
+        }
+    }
+
+    /// Lets readers see batches of topics whose durability is reached. Who waited for them is woken by the caller, without
+    /// the lock: that takes system calls.
+    fn publish_offsets(&mut self, taken: &[Pending], reached: Durability) -> Wakes {
+        let mut wakes = Wakes::default();
+        let mut publish = |id: PartitionId, end: u64| {
+            if let Some(partition) = self.state.partition_mut(id)
+                && partition.durability() <= reached
+            {
+                partition.publish(id, end, &mut wakes);
+            }
+        };
+        for entry in taken.iter().flat_map(|pending| &pending.entries) {
+            match entry {
+                Entry::Batch { partition, base_offset, header, .. } => {
+                    publish(*partition, base_offset + u64::from(header.last_offset_delta) + 1)
+                }
+                Entry::Shared { targets, header, .. } => {
+                    for (id, base_offset) in targets {
+                        publish(*id, base_offset + u64::from(header.last_offset_delta) + 1);
+                    }
+                }
+                Entry::State(_) => {}
+            }
+        }
+        wakes
+    }
+
     /// From now on what does not fit the reserved space is refused; said once.
     pub(crate) fn note_disk_full(&mut self) {
         if !std::mem::replace(&mut self.disk_full, true) {

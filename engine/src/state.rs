@@ -16,7 +16,7 @@ use crate::producer::Producers;
 use crate::record::StateRecord;
 use crate::schedule::{SCHEDULE_PARTITION, Schedule};
 use crate::table::{Tables, TablesRef, TablesSnapshot};
-use crate::waiting::Subscription;
+use crate::waiting::{Subscription, Wakes};
 use crate::{Durability, EngineConfig, Error, GroupName, PartitionId, Result, Topic};
 
 /// The engine's state. Volatile parts (waiters, leases, indexes) live beside the durable ones.
@@ -218,7 +218,9 @@ impl State {
         }
         // It may have grown: who waits for its groups looks again, and then waits for the new partitions too.
         if let Some(first) = topic.partitions.first().and_then(|id| self.partition_mut(*id)) {
-            first.wake_groups(topic.partitions[0]);
+            let mut wakes = Wakes::default();
+            first.wake_groups(topic.partitions[0], &mut wakes);
+            wakes.send();
         }
         let names = self.by_name.entry(topic.name.namespace().into()).or_default();
         names.insert(topic.name.name().into(), Arc::clone(&topic));
@@ -230,13 +232,15 @@ impl State {
         if let Some(names) = self.by_name.get_mut(topic.name.namespace()) {
             names.remove(topic.name.name());
         }
+        let mut wakes = Wakes::default();
         for partition in &topic.partitions {
             if let Some(mut gone) = self.partitions.get_mut(partition.0 as usize).and_then(Option::take) {
-                gone.wake(*partition);
+                gone.wake(*partition, &mut wakes);
                 self.deleted_active.insert(*partition, gone.active.drain(..).collect());
                 self.dropped.extend(gone.chunks);
             }
         }
+        wakes.send();
         for group in self.groups.values_mut() {
             group.forget_partitions(&topic.partitions);
         }
@@ -342,13 +346,15 @@ impl State {
     /// Wakes those who wait for a group's records.
     pub(crate) fn wake_group(&mut self, name: &GroupName) {
         if let Some(subscription) = self.subscriptions.get(name) {
-            subscription.signal.wake();
+            let mut wakes = Wakes::default();
+            subscription.signal.wake(&mut wakes);
+            wakes.send();
         }
     }
 
     /// Wakes those who wait for any group.
-    pub(crate) fn wake_groups(&self) {
-        self.subscriptions.values().for_each(|subscription| subscription.signal.wake());
+    pub(crate) fn wake_groups(&self, wakes: &mut Wakes) {
+        self.subscriptions.values().for_each(|subscription| subscription.signal.wake(wakes));
     }
 
     /// What a group consumes now.

@@ -13,6 +13,17 @@ fn key(waiter: &Arc<Notify>) -> usize {
     Arc::as_ptr(waiter) as usize
 }
 
+/// Waiters to be woken once no lock is held: waking is a system call for many of them.
+#[derive(Debug, Default)]
+#[must_use = "nobody is woken before they are sent"]
+pub(crate) struct Wakes(Vec<Arc<Notify>>);
+
+impl Wakes {
+    pub(crate) fn send(self) {
+        self.0.iter().for_each(|waiter| waiter.notify_one());
+    }
+}
+
 /// Readers of one partition, and the high watermark each wants to see passed.
 #[derive(Debug, Default)]
 pub(crate) struct Readers(HashMap<usize, (u64, Arc<Notify>)>);
@@ -28,15 +39,15 @@ impl Readers {
     }
 
     /// Wakes those whose position is passed. They are told once.
-    pub(crate) fn wake(&mut self, high_watermark: u64) {
+    pub(crate) fn wake(&mut self, high_watermark: u64, wakes: &mut Wakes) {
         if !self.0.is_empty() {
             let passed = self.0.extract_if(|_, (position, _)| *position < high_watermark);
-            passed.for_each(|(_, (_, waiter))| waiter.notify_one());
+            wakes.0.extend(passed.map(|(_, (_, waiter))| waiter));
         }
     }
 
-    pub(crate) fn wake_all(&mut self) {
-        self.0.drain().for_each(|(_, (_, waiter))| waiter.notify_one());
+    pub(crate) fn wake_all(&mut self, wakes: &mut Wakes) {
+        wakes.0.extend(self.0.drain().map(|(_, (_, waiter))| waiter));
     }
 }
 
@@ -57,14 +68,14 @@ impl Signal {
     }
 
     /// Wakes everybody. They are told once.
-    pub(crate) fn wake(&self) {
-        self.waiters.lock().drain().for_each(|(_, waiter)| waiter.notify_one());
+    pub(crate) fn wake(&self, wakes: &mut Wakes) {
+        wakes.0.extend(self.waiters.lock().drain().map(|(_, waiter)| waiter));
     }
 
     /// There is something new in a partition.
-    pub(crate) fn note(&self, partition: PartitionId) {
+    pub(crate) fn note(&self, partition: PartitionId, wakes: &mut Wakes) {
         self.changed.lock().insert(partition);
-        self.wake();
+        self.wake(wakes);
     }
 
     /// Partitions with something new since last asked.

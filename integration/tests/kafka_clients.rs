@@ -28,6 +28,12 @@ fn java_kafka_clients() {
 }
 
 #[test]
+fn kafka_streams() {
+    let gateway = Gateway::start();
+    client::run_checks(client::java("Streams.java", "kafka/jars").arg(gateway.bootstrap()));
+}
+
+#[test]
 fn franz_go() {
     let gateway = Gateway::start();
     client::run_checks(client::built("franz").arg(gateway.bootstrap()));

@@ -47,10 +47,12 @@ use crate::{Error, GroupName, PartitionId, Result};
 mod settle;
 
 /// A group may set so many records aside (for their retry time, or behind another one of their key) before it reads no
-/// further, or as many as may be in flight if that is more.
+/// further, or as many as may be in flight if that is more. It is no setting of its own: the group's `max_in_flight` raises
+/// it.
 const MIN_LOOK_AHEAD: usize = 10_000;
 
-/// How long copying a record to the dead-letter topic may take before the record comes round again.
+/// How long copying a record to the dead-letter topic may take before the record comes round again. No setting: it is
+/// waited out only where copying failed, and then the record dies once more.
 const BURIAL: Duration = Duration::from_secs(30);
 
 /// What there is to read of a partition.

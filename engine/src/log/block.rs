@@ -1,6 +1,6 @@
 //! A block: what one group commit writes. See `engine/FORMAT.md` for the bytes.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use crate::PartitionId;
 use crate::batch::BatchHeader;
@@ -95,7 +95,7 @@ impl BlockHeader {
 
 /// Appends a block to `out`, pushes each entry's payload position relative to the block's start, and returns the checksum.
 pub(crate) fn encode<'a>(
-    out: &mut BytesMut,
+    out: &mut Vec<u8>,
     segment: u64,
     chain: Chain,
     entries: impl Iterator<Item = &'a Entry> + Clone,
@@ -138,7 +138,7 @@ pub(crate) fn encode<'a>(
     crc
 }
 
-fn encode_table_entry(out: &mut BytesMut, entry: &Entry) {
+fn encode_table_entry(out: &mut Vec<u8>, entry: &Entry) {
     match entry {
         Entry::Batch { partition, bytes, .. } => {
             out.put_u8(KIND_BATCH);

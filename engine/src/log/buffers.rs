@@ -1,5 +1,6 @@
-//! Memory for reads from segments, used again when its last reader is done: fresh memory costs about as much as the read.
+//! Memory for large reads and blocks, used again when its last reader is done: fresh memory costs about as much as the read.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,27 +9,52 @@ use parking_lot::Mutex;
 use super::segment::Segment;
 use crate::Result;
 
-/// So many buffers are kept for the next reads; more are freed.
-const KEPT_BUFFERS: usize = 4;
-/// Smaller reads do not pay for the bookkeeping.
+/// Smaller ones do not pay for the bookkeeping.
 const SMALLEST_BYTES: usize = 64 << 10;
+/// A buffer may be larger by such a part than what is put into it: who counts the bytes put in is wrong by no more.
+const SLACK: usize = 4;
 
-type Free = Arc<Mutex<Vec<Vec<u8>>>>;
+/// Buffers that wait to be used again: the latest, up to so many bytes.
+pub(crate) struct Buffers(Arc<Mutex<Free>>);
 
-/// Buffers waiting for a read.
-#[derive(Default)]
-pub(crate) struct ReadBuffers {
-    free: Free,
+struct Free {
+    buffers: VecDeque<Vec<u8>>,
+    bytes: usize,
+    limit: usize,
 }
 
 /// A buffer that goes back when the last slice of it is dropped.
 struct Lent {
     buffer: Vec<u8>,
     length: usize,
-    home: Free,
+    home: Arc<Mutex<Free>>,
 }
 
-impl ReadBuffers {
+impl Buffers {
+    /// Keeps up to `limit` bytes for later.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self(Arc::new(Mutex::new(Free { buffers: VecDeque::new(), bytes: 0, limit })))
+    }
+
+    /// An empty buffer with room for `size` bytes, to be filled and shared.
+    pub(crate) fn empty(&self, size: usize) -> Vec<u8> {
+        if size < SMALLEST_BYTES {
+            return Vec::with_capacity(size);
+        }
+        let mut buffer = self.take(size, size + size / SLACK);
+        buffer.clear();
+        buffer
+    }
+
+    /// A filled buffer as bytes that many can hold; it comes back here after the last of them.
+    pub(crate) fn share(&self, buffer: Vec<u8>) -> Bytes {
+        if buffer.capacity() < SMALLEST_BYTES {
+            return buffer.into();
+        }
+        let length = buffer.len();
+        Bytes::from_owner(Lent { buffer, length, home: Arc::clone(&self.0) })
+    }
+
     /// Reads exactly `length` bytes of a segment.
     ///
     /// # Errors
@@ -37,13 +63,35 @@ impl ReadBuffers {
         if length < SMALLEST_BYTES {
             return segment.read(position, length);
         }
-        let mut buffer = self.free.lock().pop().unwrap_or_default();
+        let mut buffer = self.take(length, usize::MAX);
         if buffer.len() < length {
             buffer.resize(length, 0);
         }
-        let mut lent = Lent { buffer, length, home: Arc::clone(&self.free) };
+        let mut lent = Lent { buffer, length, home: Arc::clone(&self.0) };
         segment.fill(position, &mut lent.buffer[..length])?;
         Ok(Bytes::from_owner(lent))
+    }
+
+    /// The smallest with room for `least` bytes and no more than for `most`; a new one if there is none.
+    fn take(&self, least: usize, most: usize) -> Vec<u8> {
+        let mut free = self.0.lock();
+        let sizes = free.buffers.iter().map(Vec::capacity).enumerate();
+        let best = sizes.filter(|(_, size)| (least..=most).contains(size)).min_by_key(|(_, size)| *size);
+        let taken = best.and_then(|(index, _)| free.buffers.remove(index));
+        free.bytes -= taken.as_ref().map_or(0, Vec::capacity);
+        taken.unwrap_or_else(|| Vec::with_capacity(least))
+    }
+}
+
+impl Free {
+    /// Keeps a buffer; the oldest go where they are too much.
+    fn put(&mut self, buffer: Vec<u8>) {
+        self.bytes += buffer.capacity();
+        self.buffers.push_back(buffer);
+        while self.bytes > self.limit {
+            let Some(oldest) = self.buffers.pop_front() else { break };
+            self.bytes -= oldest.capacity();
+        }
     }
 }
 
@@ -55,9 +103,42 @@ impl AsRef<[u8]> for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let mut free = self.home.lock();
-        if free.len() < KEPT_BUFFERS {
-            free.push(std::mem::take(&mut self.buffer));
-        }
+        self.home.lock().put(std::mem::take(&mut self.buffer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(buffers: &Buffers, size: usize) -> Bytes {
+        let mut buffer = buffers.empty(size);
+        buffer.resize(size, 7);
+        buffers.share(buffer)
+    }
+
+    #[test]
+    fn a_buffer_is_used_again_when_nobody_holds_it() {
+        let buffers = Buffers::new(1 << 20);
+        let first = filled(&buffers, 100_000);
+        let (address, held) = (first.as_ptr(), first.slice(10..20));
+        drop(first);
+        let other = filled(&buffers, 100_000);
+        assert_ne!(other.as_ptr(), address, "a slice is held");
+        drop(held);
+        let again = filled(&buffers, 90_000);
+        assert_eq!((again.as_ptr(), again.len()), (address, 90_000));
+        drop(again);
+        assert_ne!(filled(&buffers, 50_000).as_ptr(), address, "small ones are not kept");
+        assert_ne!(filled(&buffers, 70_000).as_ptr(), address, "it is much larger than that");
+    }
+
+    #[test]
+    fn no_more_is_kept_than_the_limit() {
+        let buffers = Buffers::new(300_000);
+        let held: Vec<_> = (0..5).map(|_| filled(&buffers, 100_000)).collect();
+        drop(held);
+        let free = buffers.0.lock();
+        assert!(free.buffers.len() == 3 && free.bytes <= 300_000, "{} bytes", free.bytes);
     }
 }

@@ -11,7 +11,7 @@ mod tail;
 mod writer;
 
 pub(crate) use block::Entry;
-pub(crate) use buffers::ReadBuffers;
+pub(crate) use buffers::Buffers;
 pub(crate) use index::{Chunk, Entries, IndexEntry, add_index_entries, decode_chunk};
 pub(crate) use manifest::{Skipped, StoredManifest, seal_object};
 pub(crate) use recovery::{SNAPSHOT_MAGIC, rebuild_footer, recover};

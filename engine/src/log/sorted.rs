@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
-
 use super::block::{self, Chain, Entry};
 use super::index::{CHUNK_ENTRIES, Chunk, IndexEntry, encode_chunk};
 use super::segment::{Footer, SEGMENT_HEADER_BYTES, Segment, SegmentId, SegmentKind, put};
@@ -118,7 +116,7 @@ impl SortedWriter {
         if self.block.is_empty() {
             return Ok(());
         }
-        let mut buffer = BytesMut::with_capacity(self.block_bytes + block::HEADER_BYTES);
+        let mut buffer = Vec::with_capacity(self.block_bytes + block::HEADER_BYTES);
         let mut payloads = Vec::new();
         let entries = self.block.iter().map(|(entry, _)| entry);
         block::encode(&mut buffer, self.segment.id.0, Chain::default(), entries, &mut payloads);

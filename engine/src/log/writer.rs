@@ -3,12 +3,17 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::block::{self, Chain, Entry, HEADER_BYTES};
+use super::buffers::Buffers;
 use super::index::{Chunk, IndexEntry};
 use super::segment::{Footer, SEGMENT_HEADER_BYTES, Segment, build_index};
 use crate::{Error, PartitionId, Result};
+
+/// Memory of blocks that have left the tail cache, kept for the next ones: of one of the largest, or many of the usual. No
+/// setting: one leaves as the next comes, so that more would never be used.
+const BLOCK_BUFFER_BYTES: usize = 8 << 20;
 
 /// Where recovery, or a roll, leaves the writer.
 #[derive(Clone)]
@@ -46,12 +51,13 @@ pub(crate) struct Written {
 pub(crate) struct Writer {
     at: Position,
     capacity: u64,
+    buffers: Buffers,
 }
 
 impl Writer {
     /// A writer that goes on at a position, in segments of `capacity` bytes.
     pub(crate) fn new(at: Position, capacity: u64) -> Self {
-        Self { at, capacity }
+        Self { at, capacity, buffers: Buffers::new(BLOCK_BUFFER_BYTES) }
     }
 
     /// Number of the next block.
@@ -84,10 +90,10 @@ impl Writer {
         entries: impl Iterator<Item = &'a Entry> + Clone,
         size: usize,
     ) -> Result<Written> {
-        let mut buffer = BytesMut::with_capacity(HEADER_BYTES + size);
         let mut payloads = Vec::new();
+        let mut buffer = self.buffers.empty(HEADER_BYTES + size);
         let crc = block::encode(&mut buffer, self.at.segment.id.0, self.at.chain, entries, &mut payloads);
-        let bytes = buffer.freeze();
+        let bytes = self.buffers.share(buffer);
         self.at.segment.file.write_at(self.at.position, &bytes).map_err(|error| match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::DiskFull,
             _ => Error::io(format!("writing {}", self.at.segment.name), &error),

@@ -47,7 +47,9 @@ fuzz_target!(|input: &[u8]| {
                 Payload::Method(method) => outbox.method(frame.channel, &method),
                 Payload::Header(of) => header = Some(of),
                 Payload::Body(body) => {
-                    let Some(record) = header.take().and_then(|header| publish(&header.properties, &body)) else { continue };
+                    let Some(record) = header.take().and_then(|header| publish(&header.properties, &body)) else {
+                        continue;
+                    };
                     // The first may have been written in another form than ours: a true is any number but 0.
                     let written = deliver(&record);
                     let again = publish(&written, &body).expect("what is delivered can be published");

@@ -10,31 +10,24 @@ use axum::http::{HeaderMap, Request};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use libfuzzer_sys::fuzz_target;
-use tidegate::broker::{Broker, Settings};
+use tidegate::broker::Settings;
 use tidegate::grpc::{Config, Grpc, routes};
 use tidegate::listener::Drain;
-use tidegate_engine::store::Environment;
-use tidegate_engine::{Engine, EngineConfig};
 use tonic::service::Routes;
 use tower::ServiceExt;
 
 struct Target {
     runtime: tokio::runtime::Runtime,
     routes: Routes,
-    _directory: tempfile::TempDir,
 }
 
 static TARGET: LazyLock<Target> = LazyLock::new(|| {
-    let directory = tempfile::tempdir().expect("a directory");
-    let environment = Environment::local(directory.path()).expect("the directory is ours");
-    let settings = EngineConfig { max_topics: 100, max_partitions: 200, max_groups: 100, ..EngineConfig::default() };
-    let (engine, _) = Engine::open(settings, environment).expect("it opens");
-    let broker = Broker::open(engine, Settings { partitions: 1, ..Settings::default() }).expect("it opens");
+    let broker = tidegate_fuzz::broker(Settings::default());
     // A pull that may wait would only slow the search down.
     let config = Config { max_wait: Duration::ZERO, ..Config::default() };
     let grpc = Grpc::new(broker, Arc::new(config), [7; 32], Drain::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    Target { runtime, routes: routes(grpc), _directory: directory }
+    Target { runtime, routes: routes(grpc) }
 });
 
 /// The status of a call that ends.

@@ -9,30 +9,23 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Method, Request};
 use http_body_util::BodyExt;
 use libfuzzer_sys::fuzz_target;
-use tidegate::broker::{Broker, Settings};
+use tidegate::broker::Settings;
 use tidegate::http::{Config, Http, router};
 use tidegate::listener::Drain;
-use tidegate_engine::store::Environment;
-use tidegate_engine::{Engine, EngineConfig};
 use tower::ServiceExt;
 
 struct Target {
     runtime: tokio::runtime::Runtime,
     router: axum::Router,
-    _directory: tempfile::TempDir,
 }
 
 static TARGET: LazyLock<Target> = LazyLock::new(|| {
-    let directory = tempfile::tempdir().expect("a directory");
-    let environment = Environment::local(directory.path()).expect("the directory is ours");
-    let settings = EngineConfig { max_topics: 100, max_partitions: 200, max_groups: 100, ..EngineConfig::default() };
-    let (engine, _) = Engine::open(settings, environment).expect("it opens");
-    let broker = Broker::open(engine, Settings { partitions: 1, ..Settings::default() }).unwrap();
+    let broker = tidegate_fuzz::broker(Settings::default());
     // A pull that may wait would only slow the search down.
     let config = Config { max_wait: std::time::Duration::ZERO, ..Config::default() };
     let http = Http::new(broker, Arc::new(config), [7; 32], Drain::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    Target { runtime, router: router(http), _directory: directory }
+    Target { runtime, router: router(http) }
 });
 
 fn request(input: &[u8]) -> Option<Request<Body>> {

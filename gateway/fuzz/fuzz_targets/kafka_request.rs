@@ -8,27 +8,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use tidegate::broker::{Broker, Settings};
+use tidegate::broker::Settings;
 use tidegate::kafka::{Config, Listener};
-use tidegate_engine::store::Environment;
-use tidegate_engine::{Engine, EngineConfig};
 
 struct Target {
     runtime: tokio::runtime::Runtime,
     listener: Listener,
-    _directory: tempfile::TempDir,
 }
 
 static TARGET: LazyLock<Target> = LazyLock::new(|| {
-    let directory = tempfile::tempdir().expect("a directory");
-    let environment = Environment::local(directory.path()).expect("the directory is ours");
-    let settings = EngineConfig { max_topics: 100, max_partitions: 200, max_groups: 100, ..EngineConfig::default() };
-    let (engine, _) = Engine::open(settings, environment).expect("it opens");
-    let broker = Broker::open(engine, Settings { partitions: 1, auto_create_topics: true, ..Settings::default() }).unwrap();
+    let broker = tidegate_fuzz::broker(Settings { auto_create_topics: true, ..Settings::default() });
     let config = Config { initial_rebalance_delay: Duration::ZERO, max_groups: 100, ..Config::default() };
     let listener = Listener::new(broker, Arc::new(config), Arc::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    Target { runtime, listener, _directory: directory }
+    Target { runtime, listener }
 });
 
 fuzz_target!(|input: &[u8]| {

@@ -13,6 +13,7 @@ use super::codec::{self, Basic, Method, Table, Text, max_properties};
 use super::connection::Ended;
 use super::convert::{Extra, Outgoing};
 use super::error::{Code, Exception, Result};
+use super::reply_to::REPLY_TO;
 use super::session::Session;
 use crate::broker::Attachment;
 
@@ -81,8 +82,11 @@ impl Session<'_> {
         check_arguments(&arguments)?;
         self.catch_up().await?;
         let max = self.listener.config.max_consumers;
+        let mut queue = self.channel(id)?.queue(&queue)?;
+        if *queue == *REPLY_TO {
+            queue = self.declare_reply_queue(id, no_ack).await?;
+        }
         let channel = self.channel(id)?;
-        let queue = channel.queue(&queue)?;
         if channel.consumers.len() >= max {
             let message = format!("a channel has at most {max} consumers (max_consumers)");
             return Err(Exception::new(Code::PreconditionFailed, message));
@@ -137,8 +141,9 @@ impl Session<'_> {
     }
 
     pub(super) fn remove_consumer(&mut self, number: ConsumerId) {
-        if self.consumers.remove(&number).is_some() {
+        if let Some(consumer) = self.consumers.remove(&number) {
             self.listener.metrics.consumers.sub(1);
+            self.forget_reply_queue(consumer.channel, &consumer.queue);
         }
     }
 
@@ -147,15 +152,23 @@ impl Session<'_> {
         let Some(consumer) = self.consumers.get_mut(&number) else { return };
         consumer.unacknowledged = consumer.unacknowledged.saturating_sub(1);
         let (id, waits) = (consumer.channel, consumer.waiting.is_some() || consumer.queued);
-        if !waits {
+        // What consumers share is given out by `share_credit`.
+        if !waits && self.channels.get(&id).is_some_and(|channel| channel.shared_prefetch == 0) {
             self.make_ready(number);
         }
-        // Others may have waited for the channel's share.
-        let shares =
-            self.channels.get(&id).filter(|channel| channel.shared_prefetch > 0 && channel.consumers.len() > 1);
-        for other in shares.map(|channel| channel.consumers.clone()).unwrap_or_default() {
-            if self.consumers.get(&other).is_some_and(|of| of.waiting.is_none()) {
-                self.make_ready(other);
+    }
+
+    /// Messages of the channel were settled. Its consumers may have waited for the limit that they share: whoever had the
+    /// last of it comes last.
+    pub(super) fn share_credit(&mut self, id: u16, last: Option<ConsumerId>) {
+        let Some(channel) = self.channels.get(&id).filter(|channel| channel.shared_prefetch > 0) else { return };
+        let mut consumers = channel.consumers.clone();
+        if let Some(at) = consumers.iter().position(|of| Some(*of) == last) {
+            consumers.rotate_left(at + 1);
+        }
+        for number in consumers {
+            if self.consumers.get(&number).is_some_and(|of| of.waiting.is_none()) {
+                self.make_ready(number);
             }
         }
     }
@@ -218,13 +231,18 @@ impl Session<'_> {
     fn wanted(&self, number: ConsumerId) -> Option<LeaseRequest> {
         let consumer = self.consumers.get(&number)?;
         let channel = self.channels.get(&consumer.channel)?;
+        let of_channel = channel.credit(self.listener.config.max_unacknowledged);
+        let shares = channel.shared_prefetch > 0;
         let credit = match consumer.no_ack {
+            // It uses none of what is shared, and waits like the others when there is none.
+            true if shares && of_channel == 0 => 0,
             true => usize::MAX,
-            false => consumer.credit().min(channel.credit(self.listener.config.max_unacknowledged)),
+            false => consumer.credit().min(of_channel),
         };
+        let most = if shares { credit.div_ceil(channel.consumers.len().max(1)) } else { credit };
         (credit > 0).then(|| LeaseRequest {
             consumer: number,
-            max_messages: credit.min(TURN_MESSAGES),
+            max_messages: most.min(TURN_MESSAGES),
             max_bytes: TURN_BYTES,
             deadline: Some(self.lease_time()),
             acknowledge: consumer.no_ack,

@@ -14,6 +14,7 @@ use super::codec::{Basic, ContentHeader, Method, Text};
 use super::confirm::{Confirmation, Sequence};
 use super::convert::Incoming;
 use super::error::{Code, Exception, Result};
+use super::reply_to::REPLY_TO;
 use super::session::{Session, now_ms};
 use crate::broker::{self, Route};
 
@@ -249,9 +250,14 @@ impl Session<'_> {
         let publisher = Publisher { channel: channel.key, number };
         let body = body.bytes();
         self.listener.metrics.published.add(1);
-        let properties = header.parse_properties(self.wire.reader.limits())?;
+        let mut properties = header.parse_properties(self.wire.reader.limits())?;
         self.check_user(properties.user_id)?;
-        let route = self.route(&exchange, &routing_key)?;
+        let reply_queue;
+        if properties.reply_to == Some(REPLY_TO.as_bytes()) {
+            reply_queue = self.reply_queue(id)?;
+            properties.reply_to = Some(reply_queue.as_bytes());
+        }
+        let route = self.route_with_copies(&exchange, &routing_key, properties.headers)?;
         if route.topics.is_empty() {
             if mandatory {
                 self.give_back_unroutable(id, &exchange, &routing_key, &header, &body);
@@ -319,7 +325,7 @@ impl Session<'_> {
     }
 
     /// Where messages of an exchange and a routing key go. Most publishers name the same again and again.
-    fn route(&mut self, exchange: &Text, routing_key: &Text) -> Result<Arc<Route>> {
+    pub(super) fn route(&mut self, exchange: &Text, routing_key: &Text) -> Result<Arc<Route>> {
         let broker = &self.listener.broker;
         let publishing = &mut self.publishing;
         if let Some((of, with, route)) = &publishing.last_route

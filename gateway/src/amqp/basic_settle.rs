@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_engine::group::Settlement;
+use tidegate_engine::group::{ConsumerId, Settlement};
 
 use super::channel::Unacknowledged;
 use super::error::{Exception, Result};
@@ -35,18 +35,22 @@ impl Session<'_> {
     pub(super) fn acknowledge(&mut self, id: u16, tag: u64, multiple: bool) -> Result<()> {
         let settled = self.channel(id)?.settled(tag, multiple)?;
         self.listener.metrics.acknowledged.add(settled.len());
+        let last = consumer_of_last(&settled);
         self.settle(settled, |one| Settlement::Acknowledge(one.lease));
+        self.share_credit(id, last);
         Ok(())
     }
 
     /// Back into the queue, in its place, or given up: dead-lettered if the queue says where to, dropped otherwise.
     pub(super) fn reject(&mut self, id: u16, tag: u64, multiple: bool, requeue: bool) -> Result<()> {
         let settled = self.channel(id)?.settled(tag, multiple)?;
+        let last = consumer_of_last(&settled);
         if requeue {
             self.give_back(settled);
         } else {
             self.settle(settled, |one| reject(one, true));
         }
+        self.share_credit(id, last);
         Ok(())
     }
 
@@ -55,7 +59,9 @@ impl Session<'_> {
             return Err(Exception::not_implemented("basic.recover without requeue"));
         }
         let all = self.channel(id)?.settled(0, true)?;
+        let last = consumer_of_last(&all);
         self.give_back(all);
+        self.share_credit(id, last);
         self.settle_gathered()
     }
 
@@ -94,6 +100,10 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+fn consumer_of_last(settled: &[Unacknowledged]) -> Option<ConsumerId> {
+    settled.last().and_then(|one| one.consumer)
 }
 
 fn reject(one: &Unacknowledged, dead_letter: bool) -> Settlement {

@@ -35,6 +35,8 @@ pub(super) struct Channel {
     /// How many they may hold together; 0 is any number.
     pub(super) shared_prefetch: u16,
     pub(super) consumers: Vec<ConsumerId>,
+    /// The queue behind its consumer of `amq.rabbitmq.reply-to`, while it has one.
+    pub(super) reply_queue: Option<Arc<str>>,
     /// The queue declared last: what an empty name means.
     pub(super) last_queue: Option<Arc<str>>,
 }

@@ -27,7 +27,7 @@ pub struct Config {
     #[serde(with = "units::size")]
     #[schemars(with = "String")]
     pub max_unfinished_bytes: usize,
-    /// How deep tables and arrays of a message's headers, or of arguments, may lie in one another.
+    /// How deep tables and arrays of a message's headers, or of arguments, may lie in one another. At most 64.
     pub max_table_depth: usize,
     /// The most fields of one table, counting those of the tables and arrays in it.
     pub max_table_fields: usize,

@@ -2,6 +2,7 @@
 
 use super::codec::{self, Method, Table};
 use super::error::{Code, Exception, Result};
+use super::queue::without_line_ends;
 use super::session::{Session, from_servers};
 use crate::broker::{ExchangeKind, ExchangeSpec};
 
@@ -11,6 +12,7 @@ impl Session<'_> {
         let (broker, principal) = (&self.listener.broker, &self.opened.principal);
         let (answer, no_wait) = match method {
             E::Declare { exchange, passive: true, no_wait, .. } => {
+                let exchange = without_line_ends(exchange);
                 // The default exchange is always there.
                 if !exchange.is_empty() && broker.exchange(principal, &exchange)?.is_none() {
                     return Err(Exception::new(Code::NotFound, format!("no exchange '{exchange}': declare it first")));
@@ -18,6 +20,7 @@ impl Session<'_> {
                 (E::DeclareOk {}, no_wait)
             }
             E::Declare { exchange, r#type, durable, auto_delete, internal, no_wait, arguments, passive: false } => {
+                let exchange = without_line_ends(exchange);
                 let kind = kind(&r#type)?;
                 check_arguments(&arguments)?;
                 check_default(&exchange)?;
@@ -26,6 +29,7 @@ impl Session<'_> {
                 (E::DeclareOk {}, no_wait)
             }
             E::Delete { exchange, if_unused, no_wait } => {
+                let exchange = without_line_ends(exchange);
                 check_default(&exchange)?;
                 broker.delete_exchange(principal, &exchange, if_unused).await?;
                 (E::DeleteOk {}, no_wait)

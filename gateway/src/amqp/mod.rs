@@ -20,6 +20,8 @@ mod exchange;
 mod handshake;
 mod metrics;
 mod queue;
+mod reply_to;
+mod sender_selected;
 mod session;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,10 @@ impl Session<'_> {
         use codec::Queue as Q;
         let (answer, no_wait) = match method {
             Q::Declare { queue, passive, durable, exclusive, auto_delete, no_wait, arguments } => {
-                let declared = if passive {
+                let queue = without_line_ends(queue);
+                let declared = if let Some(found) = self.look_at_reply_queue(&queue)? {
+                    found
+                } else if passive {
                     self.look_at_queue(id, &queue).await?
                 } else {
                     let spec = spec(durable, exclusive, auto_delete, &arguments)?;
@@ -25,8 +28,7 @@ impl Session<'_> {
                 (Q::BindOk {}, no_wait)
             }
             Q::Unbind { queue, exchange, routing_key, arguments: _ } => {
-                let queue = self.channel(id)?.queue(&queue)?;
-                self.listener.broker.unbind(&self.opened.principal, &exchange, &queue, &routing_key).await?;
+                self.unbind(id, &queue, &exchange, &routing_key).await?;
                 (Q::UnbindOk {}, false)
             }
             Q::Purge { queue, no_wait } => {
@@ -36,7 +38,7 @@ impl Session<'_> {
                 (Q::PurgeOk { message_count: count(purged) }, no_wait)
             }
             Q::Delete { queue, if_unused, if_empty, no_wait } => {
-                let deleted = self.delete_queue(id, &queue, (if_unused, if_empty)).await?;
+                let deleted = self.delete_queue(id, &without_line_ends(queue), (if_unused, if_empty)).await?;
                 (Q::DeleteOk { message_count: count(deleted) }, no_wait)
             }
             Q::DeclareOk { .. } | Q::BindOk {} | Q::PurgeOk { .. } | Q::DeleteOk { .. } | Q::UnbindOk {} => {
@@ -83,6 +85,16 @@ impl Session<'_> {
         Ok(broker.bind(principal, exchange, &queue, &key).await?)
     }
 
+    async fn unbind(&mut self, id: u16, queue: &Text, exchange: &Text, key: &Text) -> Result<()> {
+        let queue = self.channel(id)?.queue(queue)?;
+        let (broker, principal) = (&self.listener.broker, &self.opened.principal);
+        match broker.queue(principal, &queue, self.owner) {
+            Err(error) if error.kind == Kind::NotFound => return Ok(()),
+            found => found?,
+        };
+        Ok(broker.unbind(principal, exchange, &queue, key).await?)
+    }
+
     async fn delete_queue(&mut self, id: u16, name: &Text, only_if: (bool, bool)) -> Result<u64> {
         self.catch_up().await?;
         let queue = self.channel(id)?.queue(name)?;
@@ -104,6 +116,11 @@ fn declare_ok(info: &QueueInfo) -> codec::Queue {
         message_count: count(info.messages),
         consumer_count: u32::try_from(info.consumers).unwrap_or(u32::MAX),
     }
+}
+
+/// Names lose their line ends where queues and exchanges are declared and deleted, as in RabbitMQ.
+pub(super) fn without_line_ends(name: Text) -> Text {
+    if name.contains(['\r', '\n']) { Text::from(name.replace(['\r', '\n'], "")) } else { name }
 }
 
 pub(super) fn count(messages: u64) -> u32 {

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt;
 use futures_util::future::{Abortable, Aborted, BoxFuture};
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use tidegate_engine::group::ConsumerId;
@@ -211,18 +212,30 @@ impl<'a> Session<'a> {
 
     /// Handles a request of a channel.
     async fn request(&mut self, id: u16, method: Method) -> Result<(), Ended> {
-        let (class_id, method_id, name) = (method.class_id(), method.method_id(), method.name());
+        let about = (method.class_id(), method.method_id(), method.name());
+        if looks_at_messages(&method) {
+            // What this connection published for its own consumers is theirs first.
+            if let Err(exception) = self.catch_up().await {
+                return self.fail(id, exception, about);
+            }
+            while let Some(Some(woken)) = self.wakes.next().now_or_never() {
+                self.wake(woken);
+            }
+            self.deliver().await?;
+        }
         match self.method(id, method).await {
             Ok(()) => Ok(()),
-            Err(exception) => self.fail(id, exception, (class_id, method_id, name)),
+            Err(exception) => self.fail(id, exception, about),
         }
     }
 
     fn connection(&mut self, method: Method) -> Result<(), Ended> {
         match method {
             Method::Connection(Connection::Close { .. }) => Err(Ended::ByClient),
-            Method::Connection(method @ Connection::UpdateSecret { .. }) => {
-                Err(exception_of(Exception::not_implemented(method.name()), &Method::Connection(method)))
+            // A password is looked at once, when the connection is opened, and so is what renews it: nothing to be done.
+            Method::Connection(Connection::UpdateSecret { .. }) => {
+                self.reply(0, Method::Connection(Connection::UpdateSecretOk {}));
+                Ok(())
             }
             method => {
                 let message = format!("{} on channel 0 of an open connection", method.name());
@@ -528,6 +541,12 @@ impl<'a> Session<'a> {
 
 /// While the disk is full, publishing is tried again this often.
 const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
+
+/// Whether the answer says what is in a queue.
+fn looks_at_messages(method: &Method) -> bool {
+    use codec::{Basic, Queue};
+    matches!(method, Method::Basic(Basic::Get { .. }) | Method::Queue(Queue::Declare { passive: true, .. }))
+}
 
 /// A method's class, its number there, and its name.
 type About = (u16, u16, &'static str);

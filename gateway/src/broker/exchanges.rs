@@ -218,6 +218,18 @@ impl Broker {
 }
 
 impl Route {
+    /// Where all of them lead, each topic once.
+    #[must_use]
+    pub fn join(routes: &[Arc<Self>]) -> Self {
+        let mut topics: Vec<Arc<Topic>> = Vec::new();
+        for topic in routes.iter().flat_map(|route| &route.topics) {
+            if topics.iter().all(|of| of.name != topic.name) {
+                topics.push(Arc::clone(topic));
+            }
+        }
+        Self::new(topics, routes.iter().map(|route| route.generation).min().unwrap_or_default())
+    }
+
     fn new(topics: Vec<Arc<Topic>>, generation: u64) -> Self {
         let partitions = topics.iter().map(|topic| match *topic.partitions {
             [only] => Some(only),

@@ -1,6 +1,7 @@
 //! What a client may ask for, in no protocol's words. Permission is checked here and only here.
 
 mod ack_id;
+mod attributes;
 mod draft;
 mod error;
 mod exchanges;
@@ -26,6 +27,7 @@ use tidegate_engine::{
 };
 
 pub use ack_id::AckKey;
+pub use attributes::Attributes;
 pub use draft::{Draft, dedupe_key, first_u64};
 pub use error::{Error, Kind, Result};
 pub use exchanges::Route;
@@ -83,6 +85,7 @@ impl Broker {
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         let this = Self { engine, settings, partitioner: Arc::default(), routing };
         this.remove_transient_queues()?;
+        this.forget_lost_attributes()?;
         Ok(this)
     }
 

@@ -12,8 +12,6 @@ pub mod property {
     pub const CORRELATION_ID: &str = "correlation-id";
     /// Where a reply should go.
     pub const REPLY_TO: &str = "reply-to";
-    /// Time to live from the record's timestamp, decimal milliseconds.
-    pub const TTL_MS: &str = "ttl-ms";
     /// Not delivered before this time, decimal ms since the Unix epoch.
     pub const DELIVER_AT: &str = "deliver-at";
     /// Priority, decimal 0 to 31; up to 255 from AMQP.
@@ -34,16 +32,8 @@ pub mod property {
     pub const AMQP: &str = "amqp";
     /// Types of other headers that their text does not tell; see [`crate::broker::HeaderType`]. Hidden where types are shown.
     pub const HEADER_TYPES: &str = "tidegate-header-types";
-    /// Why a message was dead-lettered.
-    pub const DEAD_LETTER_REASON: &str = "dead-letter-reason";
-    /// The topic it came from.
-    pub const DEAD_LETTER_TOPIC: &str = "dead-letter-topic";
-    /// The partition index it came from.
-    pub const DEAD_LETTER_PARTITION: &str = "dead-letter-partition";
-    /// The offset it had there.
-    pub const DEAD_LETTER_OFFSET: &str = "dead-letter-offset";
-    /// How often it was tried.
-    pub const DEAD_LETTER_ATTEMPTS: &str = "dead-letter-attempts";
-    /// The group that gave it up.
-    pub const DEAD_LETTER_GROUP: &str = "dead-letter-group";
+    pub use tidegate_engine::headers::{
+        DEAD_LETTER_ATTEMPTS, DEAD_LETTER_GROUP, DEAD_LETTER_OFFSET, DEAD_LETTER_PARTITION, DEAD_LETTER_REASON,
+        DEAD_LETTER_TOPIC, TTL_MS,
+    };
 }

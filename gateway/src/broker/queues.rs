@@ -53,8 +53,9 @@ impl Broker {
         spec: QueueSpec,
         owner: OwnerId,
     ) -> Result<QueueInfo> {
-        let chosen = if name.is_empty() { Some(new_queue_name()) } else { None };
-        let name = chosen.as_deref().unwrap_or(name);
+        if name.is_empty() {
+            return self.declare_new_queue(principal, "amq.gen-", spec, owner).await;
+        }
         self.authorize(principal, Action::Configure, Resource::Topic(name))?;
         if let Some(topic) = &spec.dead_letter {
             self.authorize(principal, Action::Write, Resource::Topic(topic))?;
@@ -69,15 +70,38 @@ impl Broker {
                     None
                 }
                 None => {
-                    if chosen.is_none() {
-                        check_new_name("queue", name)?;
-                    }
+                    check_new_name("queue", name)?;
                     Some(self.create_queue(principal.namespace(), topology, name, spec, owner)?)
                 }
             }
         };
         wait(commit).await?;
         self.queue(principal, name, owner)
+    }
+
+    /// Declares a queue under a name that nobody can guess, which begins with `prefix`; durable when it returns.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`], [`Kind::Forbidden`].
+    pub async fn declare_new_queue(
+        &self,
+        principal: &Principal,
+        prefix: &str,
+        spec: QueueSpec,
+        owner: OwnerId,
+    ) -> Result<QueueInfo> {
+        let name = format!("{prefix}{}", BASE64_URL_SAFE_NO_PAD.encode(uuid::Uuid::new_v4().as_bytes()));
+        self.authorize(principal, Action::Configure, Resource::Topic(&name))?;
+        if let Some(topic) = &spec.dead_letter {
+            self.authorize(principal, Action::Write, Resource::Topic(topic))?;
+        }
+        let commit = {
+            let mut all = self.routing.write();
+            let topology = all.entry(principal.namespace().into()).or_default();
+            self.create_queue(principal.namespace(), topology, &name, spec, owner)?
+        };
+        commit.wait().await?;
+        self.queue(principal, &name, owner)
     }
 
     fn create_queue(
@@ -96,22 +120,43 @@ impl Broker {
                 format!("'{name}' is a topic already: declare it durable, not exclusive, not auto-delete"),
             ));
         }
-        let dead_letter = spec.dead_letter.as_deref().map(|topic| self.dead_letter(namespace, topic)).transpose()?;
         if !exists {
             drop(self.engine.create_topic(topic.clone(), 1, self.queue_topic(&spec))?);
         }
-        self.set_queue_group(GroupName::new(namespace, name)?, topic, &spec, dead_letter)?;
+        self.set_queue_group(GroupName::new(namespace, name)?, topic, &spec)?;
         let commit = self.engine.put(vec![queue_entry(namespace, name, Some(&spec))?])?;
         topology.add_queue(name, spec.clone(), spec.exclusive.then_some(owner));
+        if !exists {
+            self.connect_dead_letters(namespace, topology, name)?;
+        }
         self.routing.has_changed();
         Ok(commit)
     }
 
-    fn dead_letter(&self, namespace: &str, name: &str) -> Result<TopicName> {
-        match self.engine.topic(namespace, name) {
-            Some(topic) => Ok(topic.name.clone()),
-            None => Err(Error::new(Kind::NotFound, format!("no queue '{name}' for dead letters: declare it first"))),
+    /// Queues may name a queue for their dead letters that is not there yet, or not any more: as long as it is not, what
+    /// they give up is dropped. To be called when `target` has come or gone.
+    pub(super) fn connect_dead_letters(&self, namespace: &str, topology: &Topology, target: &str) -> Result<()> {
+        let there = self.engine.topic(namespace, target).map(|topic| topic.name.clone());
+        for queue in topology.dead_lettering_to(target) {
+            let group = GroupName::new(namespace, queue)?;
+            if let Some(found) = self.engine.group(&group)
+                && found.config.dead_letter != there
+            {
+                drop(self.engine.alter_group(&group, GroupConfig { dead_letter: there.clone(), ..found.config })?);
+            }
         }
+        Ok(())
+    }
+
+    /// A topic has been created that some queue may wait for.
+    pub(super) fn welcome_dead_letters(&self, namespace: &str, target: &str) -> Result<()> {
+        let is_waited_for =
+            self.routing.look(namespace, |topology| topology.dead_lettering_to(target).next().is_some());
+        if !is_waited_for {
+            return Ok(());
+        }
+        let mut all = self.routing.write();
+        self.connect_dead_letters(namespace, all.entry(namespace.into()).or_default(), target)
     }
 
     /// What a queue's topic is created with.
@@ -126,15 +171,12 @@ impl Broker {
         }
     }
 
-    fn set_queue_group(
-        &self,
-        name: GroupName,
-        topic: TopicName,
-        spec: &QueueSpec,
-        dead_letter: Option<TopicName>,
-    ) -> Result<()> {
+    fn set_queue_group(&self, name: GroupName, topic: TopicName, spec: &QueueSpec) -> Result<()> {
         match self.engine.group(&name) {
             None => {
+                let dead_letter = spec.dead_letter.as_deref();
+                let dead_letter = dead_letter.and_then(|target| self.engine.topic(name.namespace(), target));
+                let dead_letter = dead_letter.map(|target| target.name.clone());
                 let config = GroupConfig {
                     topics: vec![topic],
                     max_deliveries: spec.max_deliveries,
@@ -244,6 +286,7 @@ impl Broker {
             Some(_) => Some(self.engine.delete_topic(&topic)?),
             None => None,
         };
+        self.connect_dead_letters(namespace, topology, name)?;
         if topology.queues.contains_key(name) {
             let bound = topology.remove_queue(name);
             let mut entries = unbound_entries(namespace, name, &bound)?;
@@ -257,7 +300,8 @@ impl Broker {
         commit.ok_or_else(|| unknown_queue(name))
     }
 
-    /// Removes what a restart removes: queues that are not durable, or were a connection's own.
+    /// Removes what a restart removes: queues that are not durable, or were a connection's own. What a crash kept from
+    /// being done about dead letters is done.
     pub(super) fn remove_transient_queues(&self) -> Result<()> {
         let mut all = self.routing.write();
         for (namespace, topology) in all.iter_mut() {
@@ -267,6 +311,9 @@ impl Broker {
             let transient: Vec<_> = topology.queues.iter().filter_map(goes).collect();
             for name in transient {
                 drop(self.remove_queue(namespace, topology, &name)?);
+            }
+            for target in topology.dead_letter_targets() {
+                self.connect_dead_letters(namespace, topology, &target)?;
             }
         }
         Ok(())
@@ -392,9 +439,4 @@ fn check_queue(name: &str, current: &QueueSpec, received: &QueueSpec) -> Result<
         }
     }
     Ok(())
-}
-
-/// A name for a queue whose declarer gave none.
-fn new_queue_name() -> String {
-    format!("amq.gen-{}", BASE64_URL_SAFE_NO_PAD.encode(uuid::Uuid::new_v4().as_bytes()))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_engine::{Error as EngineError, PartitionId, Topic, TopicConfig, TopicName};
+use tidegate_engine::{Commit, Error as EngineError, PartitionId, Topic, TopicConfig, TopicName};
 use uuid::Uuid;
 
 use super::{Action, Broker, Error, Kind, Principal, Resource, Result};
@@ -36,13 +36,26 @@ impl Broker {
         partitions: Option<u32>,
         config: TopicConfig,
     ) -> Result<Arc<Topic>> {
+        let (topic, commit) = self.start_topic(principal, name, partitions, config)?;
+        commit.wait().await?;
+        Ok(topic)
+    }
+
+    /// Creates a topic, durable when the commit is done.
+    pub(super) fn start_topic(
+        &self,
+        principal: &Principal,
+        name: &str,
+        partitions: Option<u32>,
+        config: TopicConfig,
+    ) -> Result<(Arc<Topic>, Commit)> {
         self.authorize(principal, Action::Configure, Resource::Topic(name))?;
         let name = TopicName::new(principal.namespace(), name)?;
         let partitions = partitions.unwrap_or_else(|| self.settings().partitions.max(1));
-        let (topic, commit) = self.engine.create_topic(name, partitions, config)?;
+        let created = self.engine.create_topic(name, partitions, config)?;
         self.routing.has_changed();
-        commit.wait().await?;
-        Ok(topic)
+        self.welcome_dead_letters(principal.namespace(), created.0.name.name())?;
+        Ok(created)
     }
 
     /// Deletes a topic, and what it is as a queue; durable when it returns.
@@ -51,7 +64,7 @@ impl Broker {
     /// [`Kind::NotFound`], [`Kind::Forbidden`], [`Kind::Conflict`] for a queue with assigned members.
     pub async fn delete_topic(&self, principal: &Principal, name: &str) -> Result<()> {
         self.authorize(principal, Action::Configure, Resource::Topic(name))?;
-        self.find_topic(principal, name)?;
+        let topic = self.find_topic(principal, name)?;
         let commit = {
             let mut all = self.routing.write();
             let topology = all.entry(principal.namespace().into()).or_default();
@@ -59,11 +72,12 @@ impl Broker {
                 self.remove_queue(principal.namespace(), topology, name)?
             } else {
                 let commit = self.engine.delete_topic(&TopicName::new(principal.namespace(), name)?)?;
+                self.connect_dead_letters(principal.namespace(), topology, name)?;
                 self.routing.has_changed();
                 commit
             }
         };
-        Ok(commit.wait().await?)
+        Ok(self.forget_attributes(&topic)?.unwrap_or(commit).wait().await?)
     }
 
     /// Replaces a topic's settings; durable when it returns.
@@ -125,6 +139,7 @@ impl Broker {
         match self.engine.create_topic(key, settings.partitions.max(1), settings.topic.clone()) {
             Ok((topic, commit)) => {
                 self.routing.has_changed();
+                self.welcome_dead_letters(principal.namespace(), name)?;
                 commit.wait().await?;
                 Ok(topic)
             }

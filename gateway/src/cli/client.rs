@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Error;
 use super::arguments::ServerOption;
@@ -95,24 +95,19 @@ impl Client {
     }
 }
 
-/// Every entry of a list, page by page.
-pub async fn pages(
-    client: &Client,
-    segments: &[&str],
-    query: &[(&str, &str)],
-    field: &str,
-) -> Result<Vec<Value>, Error> {
+/// All topics or groups (`kind`) whose names begin so, under the name of their kind, whatever the number of pages.
+pub async fn list(client: &Client, kind: &str, prefix: Option<&str>) -> Result<Value, Error> {
     let (mut entries, mut cursor) = (Vec::new(), None::<String>);
     loop {
-        let cursors = cursor.as_deref().map(|cursor| ("cursor", cursor));
-        let request = client.request(Method::GET, segments).query(query).query(&cursors.as_slice());
+        let request = client.request(Method::GET, &[kind]);
+        let request = request.query(&[("prefix", prefix), ("cursor", cursor.as_deref())]);
         let mut page = client.json(request).await?;
-        if let Some(Value::Array(found)) = page.get_mut(field).map(Value::take) {
+        if let Some(Value::Array(found)) = page.get_mut(kind).map(Value::take) {
             entries.extend(found);
         }
         match page.get("next_cursor").and_then(Value::as_str) {
             Some(next) => cursor = Some(next.to_owned()),
-            None => return Ok(entries),
+            None => return Ok(json!({ kind: entries })),
         }
     }
 }

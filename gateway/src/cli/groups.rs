@@ -1,13 +1,10 @@
 //! `tidegate groups`.
 
-use std::fmt::Write;
-
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::Error;
-use super::arguments::Output;
 use super::client::{self, Client};
 use super::output::{self, cell};
 use super::topics::Common;
@@ -125,12 +122,12 @@ pub async fn groups(command: Groups) -> Result<(), Error> {
         Groups::Describe { group, common } => {
             let client = Client::new(&common.server)?;
             let request = client.request(Method::GET, &["groups", &group]);
-            show(&common, &client.json(request).await?)
+            output::show(common.output, &client.json(request).await?, table_of_one)
         }
         Groups::Create { group, settings, common } => {
             let client = Client::new(&common.server)?;
             let request = client.request(Method::PUT, &["groups", &group]).json(&settings.body());
-            show(&common, &client.json(request).await?)
+            output::show(common.output, &client.json(request).await?, table_of_one)
         }
         Groups::Delete { group, common } => {
             let client = Client::new(&common.server)?;
@@ -143,12 +140,8 @@ pub async fn groups(command: Groups) -> Result<(), Error> {
 
 async fn list(common: &Common, prefix: Option<&str>) -> Result<(), Error> {
     let client = Client::new(&common.server)?;
-    let query: Vec<_> = prefix.iter().map(|prefix| ("prefix", *prefix)).collect();
-    let groups = client::pages(&client, &["groups"], &query, "groups").await?;
-    match common.output {
-        Output::Json => output::print(&format!("{}\n", json!({ "groups": groups }))),
-        Output::Table => output::print(&table(&groups)),
-    }
+    let groups = client::list(&client, "groups", prefix).await?;
+    output::show(common.output, &groups, |groups| table(groups["groups"].as_array().map_or(&[], Vec::as_slice)))
 }
 
 const TITLES: [&str; 7] = ["GROUP", "TOPICS", "MODE", "ACK DEADLINE", "MAX DELIVERIES", "IN FLIGHT", "DELAYED"];
@@ -169,28 +162,20 @@ fn table(groups: &[Value]) -> String {
     output::table(&TITLES, &groups.iter().map(row).collect::<Vec<_>>())
 }
 
-fn show(common: &Common, group: &Value) -> Result<(), Error> {
-    match common.output {
-        Output::Json => output::print(&format!("{group}\n")),
-        Output::Table => output::print(&table(std::slice::from_ref(group))),
-    }
+fn table_of_one(group: &Value) -> String {
+    table(std::slice::from_ref(group))
 }
 
 async fn lag(common: &Common, group: &str) -> Result<(), Error> {
+    const PARTITIONS: [(&str, &str); 4] =
+        [("TOPIC", "topic"), ("PARTITION", "partition"), ("LAG", "messages"), ("BYTES", "bytes")];
     let client = Client::new(&common.server)?;
     let lag = client.json(client.request(Method::GET, &["groups", group, "lag"])).await?;
-    if common.output == Output::Json {
-        return output::print(&format!("{lag}\n"));
-    }
-    let total = ["messages", "bytes", "oldest_age"].map(|name| cell(&lag, name)).to_vec();
-    let mut text = output::table(&["LAG", "BYTES", "OLDEST"], &[total]);
-    let partitions = lag.get("partitions").and_then(Value::as_array).cloned().unwrap_or_default();
-    let rows =
-        partitions.iter().map(|of| ["topic", "partition", "messages", "bytes"].map(|name| cell(of, name)).to_vec());
-    let rows: Vec<_> = rows.collect();
-    // Writing to a string does not fail.
-    let _ = write!(text, "\n{}", output::table(&["TOPIC", "PARTITION", "LAG", "BYTES"], &rows));
-    output::print(&text)
+    output::show(common.output, &lag, |lag| {
+        let total = ["messages", "bytes", "oldest_age"].map(|name| cell(lag, name)).to_vec();
+        let total = output::table(&["LAG", "BYTES", "OLDEST"], &[total]);
+        format!("{total}\n{}", output::table_of(lag, "partitions", &PARTITIONS))
+    })
 }
 
 async fn seek(
@@ -200,16 +185,12 @@ async fn seek(
     topic: Option<String>,
     partition: Option<u32>,
 ) -> Result<(), Error> {
+    const POSITIONS: [(&str, &str); 3] = [("TOPIC", "topic"), ("PARTITION", "partition"), ("OFFSET", "offset")];
     let client = Client::new(&common.server)?;
     let body = seek_body(to, topic, partition)?;
     let request = client.request(Method::POST, &["groups", &format!("{group}:seek")]).json(&body);
     let sought = client.json(request).await?;
-    if common.output == Output::Json {
-        return output::print(&format!("{sought}\n"));
-    }
-    let positions = sought.get("positions").and_then(Value::as_array).cloned().unwrap_or_default();
-    let rows = positions.iter().map(|of| ["topic", "partition", "offset"].map(|name| cell(of, name)).to_vec());
-    output::print(&output::table(&["TOPIC", "PARTITION", "OFFSET"], &rows.collect::<Vec<_>>()))
+    output::show(common.output, &sought, |sought| output::table_of(sought, "positions", &POSITIONS))
 }
 
 fn seek_body(to: &str, topic: Option<String>, partition: Option<u32>) -> Result<Value, Error> {

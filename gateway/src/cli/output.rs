@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 use super::Error;
+use super::arguments::Output;
 use crate::telemetry::printable;
 
 /// Writes to standard output.
@@ -12,6 +13,22 @@ pub fn print(text: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
+}
+
+/// Shows what was answered: as it came, or as a table made of it.
+pub fn show(output: Output, answer: &Value, table: impl FnOnce(&Value) -> String) -> Result<(), Error> {
+    match output {
+        Output::Json => print(&format!("{answer}\n")),
+        Output::Table => print(&table(answer)),
+    }
+}
+
+/// A table of the objects in one field of an answer; a title for each of their fields.
+#[must_use]
+pub fn table_of(answer: &Value, list: &str, columns: &[(&str, &str)]) -> String {
+    let objects = answer.get(list).and_then(Value::as_array).into_iter().flatten();
+    let row = |object| columns.iter().map(|(_, field)| cell(object, field)).collect();
+    table(&columns.iter().map(|(title, _)| *title).collect::<Vec<_>>(), &objects.map(row).collect::<Vec<_>>())
 }
 
 /// A field of a JSON object as a table's cell; `-` when there is none.

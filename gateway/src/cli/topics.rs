@@ -1,10 +1,8 @@
 //! `tidegate topics`.
 
-use std::fmt::Write;
-
 use clap::{Args, Subcommand};
 use reqwest::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::arguments::{Output, ServerOption};
 use super::client::Client;
@@ -131,12 +129,12 @@ pub async fn topics(command: Topics) -> Result<(), Error> {
         Topics::Create { topic, settings, common } => {
             let client = Client::new(&common.server)?;
             let request = client.request(Method::PUT, &["topics", &topic]).json(&settings.body());
-            show_changed(&common, &client.json(request).await?)
+            output::show(common.output, &client.json(request).await?, table_of_one)
         }
         Topics::Alter { topic, settings, common } => {
             let client = Client::new(&common.server)?;
             let request = client.request(Method::PATCH, &["topics", &topic]).json(&settings.body());
-            show_changed(&common, &client.json(request).await?)
+            output::show(common.output, &client.json(request).await?, table_of_one)
         }
         Topics::Delete { topic, common } => {
             let client = Client::new(&common.server)?;
@@ -147,12 +145,8 @@ pub async fn topics(command: Topics) -> Result<(), Error> {
 
 async fn list(common: &Common, prefix: Option<&str>) -> Result<(), Error> {
     let client = Client::new(&common.server)?;
-    let query: Vec<_> = prefix.iter().map(|prefix| ("prefix", *prefix)).collect();
-    let topics = client::pages(&client, &["topics"], &query, "topics").await?;
-    match common.output {
-        Output::Json => output::print(&format!("{}\n", json!({ "topics": topics }))),
-        Output::Table => output::print(&table(&topics)),
-    }
+    let topics = client::list(&client, "topics", prefix).await?;
+    output::show(common.output, &topics, |topics| table(topics["topics"].as_array().map_or(&[], Vec::as_slice)))
 }
 
 const TITLES: [&str; 5] = ["TOPIC", "PARTITIONS", "DURABILITY", "KEPT FOR", "KEPT BYTES"];
@@ -171,32 +165,24 @@ fn table(topics: &[Value]) -> String {
     output::table(&TITLES, &topics.iter().map(row).collect::<Vec<_>>())
 }
 
-fn show_changed(common: &Common, topic: &Value) -> Result<(), Error> {
-    match common.output {
-        Output::Json => output::print(&format!("{topic}\n")),
-        Output::Table => output::print(&table(std::slice::from_ref(topic))),
-    }
+fn table_of_one(topic: &Value) -> String {
+    table(std::slice::from_ref(topic))
 }
 
 async fn describe(common: &Common, topic: &str) -> Result<(), Error> {
+    const OFFSETS: [(&str, &str); 4] =
+        [("PARTITION", "partition"), ("EARLIEST", "earliest"), ("LATEST", "latest"), ("BYTES", "bytes")];
     let client = Client::new(&common.server)?;
     let topic = client.json(client.request(Method::GET, &["topics", topic])).await?;
-    if common.output == Output::Json {
-        return output::print(&format!("{topic}\n"));
-    }
-    let mut text = table(std::slice::from_ref(&topic));
-    let offsets = topic.get("offsets").and_then(Value::as_array).cloned().unwrap_or_default();
-    let rows =
-        offsets.iter().map(|of| ["partition", "earliest", "latest", "bytes"].map(|name| cell(of, name)).to_vec());
-    let rows: Vec<_> = rows.collect();
-    // Writing to a string does not fail.
-    let _ = write!(text, "\n{}", output::table(&["PARTITION", "EARLIEST", "LATEST", "BYTES"], &rows));
-    output::print(&text)
+    output::show(common.output, &topic, |topic| {
+        format!("{}\n{}", table_of_one(topic), output::table_of(topic, "offsets", &OFFSETS))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn only_what_is_given_is_sent() {

@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::Config;
 use super::listeners::ABSENT;
+use crate::broker::HeaderType;
 
 /// A setting's path and what is wrong with it.
 pub type Complaint = (String, String);
@@ -78,6 +79,11 @@ fn ranges(config: &Config, complaints: &mut Vec<Complaint>) {
     );
     let amqp = &config.listeners.amqp.settings;
     require(amqp.max_frame_bytes >= 4096, "listeners.amqp.max_frame_bytes", "AMQP's frames are at least 4KiB");
+    require(
+        amqp.max_table_depth <= HeaderType::MAX_DEPTH,
+        "listeners.amqp.max_table_depth",
+        "a record keeps the types of tables only 64 deep",
+    );
     require(amqp.max_channels >= 1, "listeners.amqp.max_channels", "a connection has at least 1 channel");
     require(
         amqp.max_message_bytes < queue.max_message_bytes as usize,

@@ -7,18 +7,12 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 use super::error::{Problem, Result};
 
 /// What a path segment keeps as it is: RFC 3986's unreserved characters.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// A duration: numbers and units (d, h, m, s, ms), such as 30s, 5m, 1h30m, 7d.
-#[derive(Debug, ToSchema)]
-#[schema(value_type = String, pattern = "^([0-9]{1,6}(d|h|m|s|ms|us|ns))+$", example = "30s")]
-#[allow(dead_code)]
-pub struct DurationText(String);
 
 /// A response in JSON.
 pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
@@ -72,6 +66,7 @@ pub struct PageQuery {
     #[param(minimum = 1, example = 100)]
     limit: Option<usize>,
     /// `next_cursor` of the page before.
+    #[param(pattern = "^[A-Za-z0-9_-]+$")]
     cursor: Option<String>,
     /// Only names that begin so.
     prefix: Option<String>,

@@ -16,6 +16,7 @@ use super::convert::json::MessageView;
 use super::convert::parse_time;
 use super::error::{Problem, Result};
 use super::extract::{Params, Target, negotiate};
+use super::schema::{NameText, TimeText};
 use super::state::Http;
 use crate::broker::{Anchor, Page, Place, ReadLimit, first_u64};
 
@@ -34,7 +35,8 @@ pub struct BrowseQuery {
     partition: Option<u32>,
     /// From this offset on; from the first message kept if neither is given.
     offset: Option<u64>,
-    /// From the first message at this time on: RFC 3339, or milliseconds since 1970.
+    /// From the first message at this time on.
+    #[param(value_type = Option<TimeText>)]
     timestamp: Option<String>,
     /// Only messages with this key.
     key: Option<String>,
@@ -60,7 +62,7 @@ pub struct MessagesView<'a> {
 
 /// Read a page of messages.
 #[utoipa::path(get, path = "/topics/{topic}/messages", tag = "read", operation_id = "browse",
-    params(("topic" = String, Path, description = "Name"), BrowseQuery,
+    params(("topic" = NameText, Path), BrowseQuery,
         ("If-None-Match" = Option<String>, Header, description = "ETag of a page read before")),
     responses((status = 200, description = "A page, in offset order", headers(("ETag" = String, description = "Changes when the page does")),
             content((MessagesView = "application/json"), (MessageView = "application/x-ndjson"))),
@@ -169,7 +171,7 @@ pub(super) fn not_acceptable(offered: &[&str]) -> Problem {
 ///
 /// The body and the fields it was published with; in JSON if that is asked for with Accept: application/json.
 #[utoipa::path(get, path = "/topics/{topic}/messages/{id}", tag = "read", operation_id = "get_message",
-    params(("topic" = String, Path, description = "Name"),
+    params(("topic" = NameText, Path),
         ("id" = String, Path, description = "`<partition>-<offset>`, as publishing answered it", pattern = "^[0-9]+-[0-9]+$")),
     responses((status = 200, description = "The message",
         content((Vec<u8> = "application/octet-stream"), (MessageView = "application/json")))))]

@@ -103,8 +103,8 @@ impl Json {
     /// # Errors
     /// 400 says what is wrong and where.
     pub(super) fn read<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T> {
-        // An absent body says nothing, as `{}` does.
-        let bytes: &[u8] = if self.0.is_empty() { b"{}" } else { &self.0 };
+        // An absent body says nothing, as `{}` does, and null.
+        let bytes: &[u8] = if matches!(self.0.trim_ascii(), b"" | b"null") { b"{}" } else { &self.0 };
         serde_json::from_slice(bytes).map_err(|error| Problem::invalid(error.to_string()).within("body"))
     }
 }

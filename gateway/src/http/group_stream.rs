@@ -13,13 +13,14 @@ use tidegate_engine::group::{ConsumerId, Delivery, LeaseId, LeaseRequest, Settle
 use tokio::time::Instant;
 use utoipa::IntoParams;
 
-use super::answer::{DurationText, at_least_one};
+use super::answer::at_least_one;
 use super::consumers::Held;
 use super::convert::json::MessageView;
 use super::error::{Problem, Result};
 use super::extract::{Params, Target};
 use super::groups::{Caller, find_group};
 use super::pull::{delivered, sign};
+use super::schema::{DurationText, NameText};
 use super::state::{Http, now_ms};
 use super::stream::{Form, Frames, Source, Step, Wake, respond, resume_at};
 use crate::units;
@@ -61,7 +62,7 @@ pub(super) struct GroupTail {
 ///
 /// Settle each message by its `ack_id` with `:ack`, `:nack` or `:extend`, as after a pull. When the connection breaks, what was sent stays leased until its deadline, so that it can still be settled; a client that reconnects with Last-Event-ID has what it did not receive delivered again at once. `event: error` (a problem) and `event: drain` (the gateway stops) are the last. In NDJSON the same are lines `{"error":…}` and `{"drain":…}`.
 #[utoipa::path(get, path = "/groups/{group}/stream", tag = "consume", operation_id = "stream_group",
-    params(("group" = String, Path, description = "Name"), GroupStreamQuery,
+    params(("group" = NameText, Path), GroupStreamQuery,
         ("Last-Event-ID" = Option<String>, Header, description = "The last event received before the connection broke")),
     responses((status = 200, description = "Messages, one event each; its id is where to go on",
         content((MessageView = "text/event-stream"), (MessageView = "application/x-ndjson")))))]

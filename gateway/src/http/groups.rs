@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -11,11 +12,12 @@ use tidegate_engine::TopicName;
 use tidegate_engine::group::{GroupConfig, GroupInfo, Mode, Retry, Start};
 use utoipa::ToSchema;
 
-use super::answer::{self, DurationText, PageQuery};
+use super::answer::{self, PageQuery};
 use super::convert::{parse_time, print_time};
 use super::error::{Problem, Result};
 use super::extract::{Json, Params, Target};
 use super::pull::pull;
+use super::schema::{DurationText, NameText};
 use super::seek::seek;
 use super::settle::{ack, extend, nack};
 use super::state::Http;
@@ -27,7 +29,7 @@ use crate::units;
 #[serde(deny_unknown_fields)]
 pub struct GroupBody {
     /// The topics it consumes.
-    #[schema(min_items = 1)]
+    #[schema(value_type = Option<Vec<NameText>>, min_items = 1)]
     topics: Option<Vec<String>>,
     /// `shared`: any consumer takes the next message. `ordered-by-key`: messages of one key one after the other.
     #[schema(value_type = Option<ModeBody>)]
@@ -46,7 +48,7 @@ pub struct GroupBody {
     retry: Option<RetryBody>,
     /// The topic for messages that failed too often; null for none.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<NameText>)]
     dead_letter: Option<Option<String>>,
     /// The most unsettled deliveries.
     #[schema(minimum = 1)]
@@ -201,7 +203,7 @@ pub(super) fn find_group(http: &Http, principal: &Principal, name: &str) -> Resu
 ///
 /// Repeating the request is harmless: a group that is as asked for is returned. One that differs is not changed (409); change it with PATCH.
 #[utoipa::path(put, path = "/groups/{group}", tag = "groups", operation_id = "create_group",
-    params(("group" = String, Path, description = "Name; percent-encode `/` and other reserved characters")),
+    params(("group" = NameText, Path)),
     request_body = GroupBody,
     responses((status = 201, description = "Created", body = GroupView, headers(("Location" = String, description = "Its address"))),
         (status = 200, description = "It is there already, as asked for", body = GroupView)))]
@@ -233,7 +235,7 @@ fn existing(body: &GroupBody, group: &GroupInfo) -> Result<Response> {
 
 /// Look at a group.
 #[utoipa::path(get, path = "/groups/{group}", tag = "groups", operation_id = "get_group",
-    params(("group" = String, Path, description = "Name")),
+    params(("group" = NameText, Path)),
     responses((status = 200, description = "The group", body = GroupView)))]
 pub(super) async fn get_group(State(http): State<Http>, target: Target) -> Result<Response> {
     let group = find_group(&http, &target.principal, target.group())?;
@@ -244,7 +246,7 @@ pub(super) async fn get_group(State(http): State<Http>, target: Target) -> Resul
 ///
 /// What is not given stays, and so does its progress.
 #[utoipa::path(patch, path = "/groups/{group}", tag = "groups", operation_id = "change_group",
-    params(("group" = String, Path, description = "Name")),
+    params(("group" = NameText, Path)),
     request_body = GroupBody,
     responses((status = 200, description = "The group as it now is", body = GroupView)))]
 pub(super) async fn patch_group(State(http): State<Http>, target: Target, body: Json) -> Result<Response> {
@@ -261,7 +263,7 @@ pub(super) async fn patch_group(State(http): State<Http>, target: Target, body: 
 
 /// Delete a group and its progress.
 #[utoipa::path(delete, path = "/groups/{group}", tag = "groups", operation_id = "delete_group",
-    params(("group" = String, Path, description = "Name")),
+    params(("group" = NameText, Path)),
     responses((status = 204, description = "Deleted")))]
 pub(super) async fn delete_group(State(http): State<Http>, target: Target) -> Result<Response> {
     http.broker.delete_group(&target.principal, target.group()).await?;
@@ -345,17 +347,33 @@ pub(super) async fn act(State(http): State<Http>, target: Target, uri: Uri, body
     response
 }
 
+const OF_A_GROUP: &str = "GET, HEAD, PUT, PATCH, DELETE";
+
+/// The methods that a group, or an action of one, has. None for other paths.
+pub(super) fn methods(path: &str) -> Option<&'static str> {
+    let (rest, last) = path.rsplit_once('/')?;
+    rest.ends_with("/groups").then(|| if is_action(last) { "POST" } else { OF_A_GROUP })
+}
+
+fn is_action(segment: &str) -> bool {
+    segment.rsplit_once(':').is_some_and(|(_, action)| Action::ALL.iter().any(|of| of.name() == action))
+}
+
+/// `PUT /v1/groups/a:pull` is a mistake, not a group of that name: that would be `/v1/groups/a%3Apull`.
+pub(super) async fn refuse_actions(method: Method, uri: Uri, request: Request, next: Next) -> Response {
+    match uri.path().rsplit('/').next().is_some_and(is_action) {
+        true => super::method_not_allowed(method, uri).await,
+        false => next.run(request).await,
+    }
+}
+
 #[allow(clippy::result_large_err)]
 fn split_action(path: &str) -> Result<(String, Action), Response> {
     let last = path.rsplit('/').next().unwrap_or_default();
     let Some((name, action)) = last.rsplit_once(':') else {
-        let problem = Problem::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            "POST needs an action, such as /v1/groups/{group}:pull",
-        );
-        let mut response = problem.into_response();
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, PUT, PATCH, DELETE"));
+        let detail = "POST needs an action, such as /v1/groups/{group}:pull";
+        let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail).into_response();
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(OF_A_GROUP));
         return Err(response);
     };
     let Some(action) = Action::ALL.into_iter().find(|of| of.name() == action) else {

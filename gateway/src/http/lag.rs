@@ -14,6 +14,7 @@ use super::convert::print_time;
 use super::error::Result;
 use super::extract::Target;
 use super::groups::find_group;
+use super::schema::NameText;
 use super::state::{Http, now_ms};
 use crate::units;
 
@@ -49,7 +50,7 @@ pub struct PartitionLagView {
 
 /// What a group has still to consume.
 #[utoipa::path(get, path = "/groups/{group}/lag", tag = "groups", operation_id = "get_lag",
-    params(("group" = String, Path, description = "Name")),
+    params(("group" = NameText, Path)),
     responses((status = 200, description = "In all and by partition", body = LagView)))]
 pub(super) async fn get_lag(State(http): State<Http>, target: Target) -> Result<Response> {
     let (broker, principal, name) = (&http.broker, &target.principal, target.group());

@@ -18,6 +18,7 @@ mod openapi;
 mod publish;
 mod publish_batch;
 mod pull;
+mod schema;
 mod seek;
 mod serve;
 mod session;
@@ -30,7 +31,8 @@ mod topic_stream;
 mod topics;
 
 use axum::Router;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 pub use config::Config;
@@ -60,10 +62,12 @@ async fn no_route(uri: Uri) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "no_route", format!("there is nothing at {path}: see /openapi.json"))
 }
 
-async fn method_not_allowed(method: Method) -> Problem {
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        format!("{method} is not possible here: see /openapi.json"),
-    )
+async fn method_not_allowed(method: Method, uri: Uri) -> Response {
+    let detail = format!("{method} is not possible here: see /openapi.json");
+    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail).into_response();
+    // A group and what is done to it share a route, which would name the methods of both.
+    if let Some(methods) = groups::methods(uri.path()) {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    }
+    response
 }

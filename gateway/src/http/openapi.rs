@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Method, header};
+use axum::middleware;
 use axum::response::Response;
 use axum::routing::post;
 use bytes::Bytes;
@@ -45,7 +46,11 @@ pub(super) fn routes() -> (axum::Router<Http>, openapi::OpenApi) {
         .routes(routes!(browse::get_message))
         .routes(routes!(topic_stream::stream_topic))
         .routes(routes!(groups::list_groups))
-        .routes(routes!(groups::put_group, groups::get_group, groups::patch_group, groups::delete_group))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(groups::put_group, groups::get_group, groups::patch_group, groups::delete_group))
+                .route_layer(middleware::from_fn(groups::refuse_actions)),
+        )
         .routes(routes!(group_stream::stream_group))
         .routes(routes!(lag::get_lag))
         .split_for_parts();

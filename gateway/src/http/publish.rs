@@ -13,6 +13,7 @@ use super::convert::json::message_id;
 use super::convert::print_time;
 use super::error::Result;
 use super::extract::{Target, Whole};
+use super::schema::{DurationText, IdempotencyKeyText, NameText, TimeText};
 use super::state::{Http, now_ms};
 use super::topics::DurabilityBody;
 use crate::broker::{Draft, Place, stored_timestamp_ms};
@@ -44,14 +45,14 @@ pub struct PublishedView<'a> {
 ///
 /// The body is the message's, of whatever type. The answer comes when the message is as durable as the topic says.
 #[utoipa::path(post, path = "/topics/{topic}/messages", tag = "publish", operation_id = "publish",
-    params(("topic" = String, Path, description = "Name"),
+    params(("topic" = NameText, Path),
         ("Tidegate-Key" = Option<String>, Header, description = "Key: messages of one key go to one partition. Bytes that are no field value: Tidegate-Base64-Key"),
         ("Tidegate-Partition" = Option<u32>, Header, description = "Partition index, instead of by key"),
-        ("Tidegate-Timestamp" = Option<String>, Header, description = "RFC 3339, or milliseconds since 1970; now if not given"),
-        ("Tidegate-Ttl" = Option<String>, Header, description = "Time to live, such as 30s"),
-        ("Tidegate-Deliver-At" = Option<String>, Header, description = "Not delivered before, RFC 3339"),
-        ("Tidegate-Delay" = Option<String>, Header, description = "Not delivered for so long, such as 5m"),
-        ("Tidegate-Priority" = Option<u8>, Header, description = "0 to 31"),
+        ("Tidegate-Timestamp" = Option<TimeText>, Header, description = "When it happened; now if not given"),
+        ("Tidegate-Ttl" = Option<DurationText>, Header, description = "Time to live, such as 30s"),
+        ("Tidegate-Deliver-At" = Option<TimeText>, Header, description = "Not delivered before"),
+        ("Tidegate-Delay" = Option<DurationText>, Header, description = "Not delivered for so long, such as 5m"),
+        ("Tidegate-Priority" = Option<u8>, Header, description = "0 to 31", minimum = 0, maximum = 31),
         ("Tidegate-Message-Id" = Option<String>, Header, description = "The publisher's id of the message"),
         ("Tidegate-Correlation-Id" = Option<String>, Header, description = "Ties a reply to its request"),
         ("Tidegate-Reply-To" = Option<String>, Header, description = "Where a reply should go"),
@@ -59,7 +60,7 @@ pub struct PublishedView<'a> {
         ("Tidegate-App-Id" = Option<String>, Header, description = "The publishing application"),
         ("Tidegate-User-Id" = Option<String>, Header, description = "The publishing user"),
         ("Tidegate-Tombstone" = Option<bool>, Header, description = "true: no body, the key is deleted"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 bytes. The same key with the same message again: the first result; with another message: 422")),
+        ("Idempotency-Key" = Option<IdempotencyKeyText>, Header)),
     description = "Any other header of the message goes into `Tidegate-Header-<name>`; HTTP does not keep the case of names, so upper-case letters are percent-encoded (`%41` for A). `Tidegate-Base64-Header-<name>` takes bytes that are no field value, `Tidegate-Null-Header-<name>` a header without a value. `Content-Type`, `Content-Encoding`, `ce-*` (CloudEvents, binary mode), `traceparent`, `tracestate` and `baggage` are kept.",
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The message's body, of any content type"),
     responses((status = 201, description = "Stored", body = PublishedView, headers(

@@ -15,6 +15,7 @@ use super::convert::json::{MessageBody, is_json};
 use super::error::{Problem, Result};
 use super::extract::{Target, Whole, content_type, unsupported_media_type};
 use super::publish::{IDEMPOTENT_REPLAYED, PublishedView};
+use super::schema::{IdempotencyKeyText, NameText};
 use super::state::{Http, now_ms};
 use crate::broker::{Draft, Gathering, Group, Kind, property};
 
@@ -66,8 +67,8 @@ pub enum ResultView<'a> {
 ///
 /// Each message is stored on its own, or with `atomic` all or none. `Idempotency-Key` covers the whole batch: sent again, it stores what was not stored the first time. A body of type application/cloudevents-batch+json is an array of CloudEvents in JSON; each becomes a message in structured mode, keyed by its `partitionkey`.
 #[utoipa::path(post, path = "/topics/{topic}/messages:batch", tag = "publish", operation_id = "publish_batch",
-    params(("topic" = String, Path, description = "Name"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 bytes; messages may have their own instead")),
+    params(("topic" = NameText, Path),
+        ("Idempotency-Key" = Option<IdempotencyKeyText>, Header, description = "Messages may have their own instead")),
     request_body = BatchBody,
     responses((status = 200, description = "All stored", body = BatchView),
         (status = 207, description = "Some, or none, stored: see `results`", body = BatchView)))]

@@ -11,13 +11,14 @@ use tidegate_engine::group::{ConsumerId, Delivery, LeaseRequest};
 use tokio::time::{Instant, sleep_until};
 use utoipa::ToSchema;
 
-use super::answer::{self, DurationText, at_least_one};
+use super::answer::{self, at_least_one};
 use super::attempts::{Begin, Running};
 use super::convert::json::{Delivered, MessageView};
 use super::error::{Problem, Result};
 use super::extract::Json;
 use super::groups::Caller;
 use super::publish::IDEMPOTENT_REPLAYED;
+use super::schema::{DurationText, NameText};
 use super::settle::{NackBody, SettlementView, acknowledgements, rejections, settle};
 use super::state::{Http, now_ms};
 use crate::broker::dedupe_key;
@@ -71,7 +72,7 @@ pub struct PulledView<'a> {
 ///
 /// Each is leased until its `ack_deadline`: acknowledge it before, or it is delivered again.
 #[utoipa::path(post, path = "/groups/{group}:pull", tag = "consume", operation_id = "pull",
-    params(("group" = String, Path, description = "Name")),
+    params(("group" = NameText, Path)),
     request_body = PullBody,
     responses((status = 200, description = "Messages, perhaps none", body = PulledView, headers(
         ("Idempotent-Replayed" = String, description = "true: this is the first answer to the `attempt_id`")))))]

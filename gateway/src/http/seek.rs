@@ -11,6 +11,7 @@ use super::convert::parse_time;
 use super::error::{Problem, Result};
 use super::extract::Json;
 use super::groups::{Caller, find_group};
+use super::schema::NameText;
 use super::state::Http;
 use crate::broker::{Anchor, Error, Kind, Place};
 
@@ -21,6 +22,7 @@ pub struct SeekBody {
     /// `earliest`, `latest`, or the first message at a time in RFC 3339: on every partition of the group's topics.
     to: Option<String>,
     /// Only these of the group's topics; all if not given.
+    #[schema(value_type = Option<Vec<NameText>>)]
     topics: Option<Vec<String>>,
     /// Partitions one by one.
     offsets: Option<Vec<PositionBody>>,
@@ -31,6 +33,7 @@ pub struct SeekBody {
 #[serde(deny_unknown_fields)]
 pub struct PositionBody {
     /// The topic.
+    #[schema(value_type = NameText)]
     topic: String,
     /// The partition's index.
     partition: u32,
@@ -49,7 +52,7 @@ pub struct SoughtView {
 ///
 /// Everything below the position counts as acknowledged, everything from it on as not; unsettled deliveries there are void.
 #[utoipa::path(post, path = "/groups/{group}:seek", tag = "consume", operation_id = "seek",
-    params(("group" = String, Path, description = "Name")),
+    params(("group" = NameText, Path)),
     request_body = SeekBody,
     responses((status = 200, description = "Moved", body = SoughtView)))]
 pub(super) async fn seek(http: &Http, caller: &Caller, body: &Json) -> Result<Response> {

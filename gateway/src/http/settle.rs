@@ -10,10 +10,11 @@ use tidegate_engine::Commit;
 use tidegate_engine::group::{ConsumerId, LeaseId, Settlement};
 use utoipa::ToSchema;
 
-use super::answer::{self, DurationText};
+use super::answer;
 use super::error::{Problem, Result};
 use super::extract::Json;
 use super::groups::{Caller, find_group};
+use super::schema::{DurationText, NameText};
 use super::state::Http;
 use crate::units;
 
@@ -89,7 +90,7 @@ pub struct SettlementView {
 ///
 /// What is acknowledged is never delivered to the group again. The answer comes when that is durable.
 #[utoipa::path(post, path = "/groups/{group}:ack", tag = "consume", operation_id = "ack",
-    params(("group" = String, Path, description = "Name")),
+    params(("group" = NameText, Path)),
     request_body = AckBody,
     responses((status = 200, description = "All settled", body = SettledView),
         (status = 207, description = "Some, or none: see `results`", body = SettledView)))]
@@ -102,7 +103,7 @@ pub(super) async fn ack(http: &Http, caller: &Caller, body: &Json) -> Result<Res
 ///
 /// The messages are delivered again, or dead-lettered after `max_deliveries`.
 #[utoipa::path(post, path = "/groups/{group}:nack", tag = "consume", operation_id = "nack",
-    params(("group" = String, Path, description = "Name")),
+    params(("group" = NameText, Path)),
     request_body = NackBody,
     responses((status = 200, description = "All settled", body = SettledView),
         (status = 207, description = "Some, or none: see `results`", body = SettledView)))]
@@ -113,7 +114,7 @@ pub(super) async fn nack(http: &Http, caller: &Caller, body: &Json) -> Result<Re
 
 /// Ask for more time.
 #[utoipa::path(post, path = "/groups/{group}:extend", tag = "consume", operation_id = "extend",
-    params(("group" = String, Path, description = "Name")),
+    params(("group" = NameText, Path)),
     request_body = ExtendBody,
     responses((status = 200, description = "All extended", body = SettledView),
         (status = 207, description = "Some, or none: see `results`", body = SettledView)))]

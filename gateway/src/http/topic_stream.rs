@@ -14,6 +14,7 @@ use super::convert::json::MessageView;
 use super::convert::parse_time;
 use super::error::{Problem, Result};
 use super::extract::{Params, Target};
+use super::schema::NameText;
 use super::state::Http;
 use super::stream::{Form, Frames, Source, Step, Wake, respond, resume_at};
 use crate::broker::{Anchor, Kind, Place, ReadLimit};
@@ -62,7 +63,7 @@ struct Gap {
 ///
 /// Changes nothing: no group, no acknowledgement. `event: gap` tells of messages that retention removed before they were sent, `event: error` (a problem) and `event: drain` (the gateway stops) are the last. In NDJSON the same are lines `{"gap":…}`, `{"error":…}` and `{"drain":…}`.
 #[utoipa::path(get, path = "/topics/{topic}/stream", tag = "read", operation_id = "stream_topic",
-    params(("topic" = String, Path, description = "Name"), TopicStreamQuery,
+    params(("topic" = NameText, Path), TopicStreamQuery,
         ("Last-Event-ID" = Option<String>, Header, description = "Go on after this event")),
     responses((status = 200, description = "Messages, one event each; its id is where to go on",
         content((MessageView = "text/event-stream"), (MessageView = "application/x-ndjson")))))]

@@ -10,10 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use tidegate_engine::{Durability, Retention, Topic, TopicConfig};
 use utoipa::ToSchema;
 
-use super::answer::{self, DurationText, PageQuery};
+use super::answer::{self, PageQuery};
 use super::convert::print_time;
 use super::error::{Problem, Result};
 use super::extract::{Json, Params, Target};
+use super::schema::{DurationText, NameText};
 use super::state::Http;
 use crate::broker::{Broker, Kind};
 use crate::units;
@@ -205,7 +206,7 @@ impl TopicView {
 ///
 /// Repeating the request is harmless: a topic that is as asked for is returned. One that differs is not changed (409); change it with PATCH.
 #[utoipa::path(put, path = "/topics/{topic}", tag = "topics", operation_id = "create_topic",
-    params(("topic" = String, Path, description = "Name; percent-encode `/` and other reserved characters")),
+    params(("topic" = NameText, Path)),
     request_body(content = Option<TopicBody>, description = "May be empty"),
     responses((status = 201, description = "Created", body = TopicView, headers(("Location" = String, description = "Its address"))),
         (status = 200, description = "It is there already, as asked for", body = TopicView)))]
@@ -241,7 +242,7 @@ fn existing(body: &TopicBody, topic: &Topic) -> Result<Response> {
 
 /// Look at a topic.
 #[utoipa::path(get, path = "/topics/{topic}", tag = "topics", operation_id = "get_topic",
-    params(("topic" = String, Path, description = "Name")),
+    params(("topic" = NameText, Path)),
     responses((status = 200, description = "The topic and what its partitions hold", body = TopicView)))]
 pub(super) async fn get_topic(State(http): State<Http>, target: Target) -> Result<Response> {
     let topic = http.broker.topic_for_read(&target.principal, target.topic())?;
@@ -252,7 +253,7 @@ pub(super) async fn get_topic(State(http): State<Http>, target: Target) -> Resul
 ///
 /// What is not given stays. More `partitions` grow it; keys may then go to other partitions than before.
 #[utoipa::path(patch, path = "/topics/{topic}", tag = "topics", operation_id = "change_topic",
-    params(("topic" = String, Path, description = "Name")),
+    params(("topic" = NameText, Path)),
     request_body = Option<TopicBody>,
     responses((status = 200, description = "The topic as it now is", body = TopicView)))]
 pub(super) async fn patch_topic(State(http): State<Http>, target: Target, body: Json) -> Result<Response> {
@@ -276,7 +277,7 @@ pub(super) async fn patch_topic(State(http): State<Http>, target: Target, body: 
 
 /// Delete a topic, its messages and every group's progress on it.
 #[utoipa::path(delete, path = "/topics/{topic}", tag = "topics", operation_id = "delete_topic",
-    params(("topic" = String, Path, description = "Name")),
+    params(("topic" = NameText, Path)),
     responses((status = 204, description = "Deleted")))]
 pub(super) async fn delete_topic(State(http): State<Http>, target: Target) -> Result<Response> {
     http.broker.delete_topic(&target.principal, target.topic()).await?;

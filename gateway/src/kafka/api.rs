@@ -73,11 +73,15 @@ apis! {
     OffsetForLeaderEpoch => api_23_offset_for_leader_epoch,
     DescribeConfigs => api_32_describe_configs,
     AlterConfigs => api_33_alter_configs,
+    DescribeLogDirs => api_35_describe_log_dirs,
     CreatePartitions => api_37_create_partitions,
     DeleteGroups => api_42_delete_groups,
+    ElectLeaders => api_43_elect_leaders,
     IncrementalAlterConfigs => api_44_incremental_alter_configs,
+    ListPartitionReassignments => api_46_list_partition_reassignments,
     OffsetDelete => api_47_offset_delete,
     DescribeCluster => api_60_describe_cluster,
+    ListConfigResources => api_74_list_config_resources,
     DescribeTopicPartitions => api_75_describe_topic_partitions,
 }
 

@@ -7,6 +7,7 @@
 //! - One batch of format v2 per partition, as Kafka asks for; older formats get UNSUPPORTED_FOR_MESSAGE_FORMAT.
 //! - `acks` 1 and -1 are the same: the answer comes when the batch has the topic's durability. `acks` 0 has no answer; if it
 //!   fails the connection is closed, as Kafka does.
+//! - A batch for a compacted topic with records that have no key is refused, and the answer names them (version 8 on, KIP-467).
 //! - A repeated batch of an idempotent producer is answered with its first offset.
 //! - Transactions are not served: a transactional batch gets INVALID_TXN_STATE.
 
@@ -15,7 +16,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use kafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use kafka_protocol::protocol::{Decodable, StrBytes};
 use tidegate_engine::batch::Batch;
@@ -38,6 +41,9 @@ const COMPRESSION: u16 = 0x07;
 const ZSTD: u16 = 4;
 /// The byte of a batch that says which format it is in, in all of them.
 const MAGIC_AT: usize = 16;
+
+/// So many records of a batch are named as the reason why it is refused.
+const MAX_RECORD_ERRORS: usize = 1000;
 
 /// A produce request whose batches have been appended and that waits for them to be durable.
 pub(super) struct Started {
@@ -109,7 +115,7 @@ impl Intake {
         let mut partitions = Vec::with_capacity(data.partition_data.len());
         for data in data.partition_data {
             let index = data.index;
-            let taken = topic.map_err(Clone::clone).and_then(|topic| self.partition(topic, data));
+            let taken = topic.map_err(|refusal| refusal.clone().into()).and_then(|topic| self.partition(topic, data));
             partitions.push(match taken {
                 Ok(write) => {
                     self.slots.push(Slot {
@@ -121,7 +127,7 @@ impl Intake {
                     self.writes.push(write);
                     PartitionProduceResponse::default().with_index(index)
                 }
-                Err(refusal) => refused(PartitionProduceResponse::default().with_index(index), self.version, refusal),
+                Err(rejection) => rejection.answer(index, self.version),
             });
         }
         TopicProduceResponse::default()
@@ -130,15 +136,42 @@ impl Intake {
             .with_partition_responses(partitions)
     }
 
-    fn partition(&self, topic: &Topic, data: PartitionProduceData) -> Result<Write, Refusal> {
+    fn partition(&self, topic: &Topic, data: PartitionProduceData) -> Result<Write, Rejection> {
         if !(-1..=1).contains(&self.acks) {
-            return Err(ResponseError::InvalidRequiredAcks.into());
+            return Err(Refusal::from(ResponseError::InvalidRequiredAcks).into());
         }
-        let id = partition(topic, data.index)?;
+        let id = partition(topic, data.index).map_err(Refusal::from)?;
         let batch = take_batch(data.records.unwrap_or_default())?;
         check_batch(&batch, self.version)?;
         check_records(&batch, topic, self.max_decompressed)?;
         Ok(Write::new(id, batch))
+    }
+}
+
+/// Why a batch is not taken, and the records it is about where it is about single ones.
+struct Rejection {
+    refusal: Refusal,
+    records: Vec<i32>,
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, records: Vec::new() }
+    }
+}
+
+impl Rejection {
+    fn answer(self, index: i32, version: i16) -> PartitionProduceResponse {
+        let message = StrBytes::from_string(self.refusal.message.clone());
+        let response = refused(PartitionProduceResponse::default().with_index(index), version, self.refusal);
+        if version < 8 {
+            return response;
+        }
+        let name = |record| {
+            let error = BatchIndexAndErrorMessage::default().with_batch_index(record);
+            error.with_batch_index_error_message(Some(message.clone()))
+        };
+        response.with_record_errors(self.records.into_iter().map(name).collect())
     }
 }
 
@@ -172,17 +205,23 @@ fn check_batch(batch: &Batch, version: i16) -> Result<(), Refusal> {
 
 /// What the engine lets in, every reader can decode. A compacted topic keeps the last value of each key, so there every record
 /// needs one.
-fn check_records(batch: &Batch, topic: &Topic, max_decompressed: usize) -> Result<(), Refusal> {
+fn check_records(batch: &Batch, topic: &Topic, max_decompressed: usize) -> Result<(), Rejection> {
     let facts = batch
         .check_records(max_decompressed)
         .map_err(|error| Refusal::new(ResponseError::InvalidRecord, error.to_string()))?;
     if topic.config.retention.compact && !facts.keyed {
-        return Err(Refusal::new(
-            ResponseError::InvalidRecord,
-            "a record of the batch has no key, which a compacted topic needs",
-        ));
+        let refusal =
+            Refusal::new(ResponseError::InvalidRecord, "without a key a record cannot be in a compacted topic");
+        return Err(Rejection { refusal, records: without_key(batch, max_decompressed) });
     }
     Ok(())
+}
+
+/// The first records of a batch that have no key.
+fn without_key(batch: &Batch, max_decompressed: usize) -> Vec<i32> {
+    let records = batch.iter(0, max_decompressed).into_iter().flatten().flatten();
+    let keyless = records.filter(|record| record.key.is_none());
+    keyless.take(MAX_RECORD_ERRORS).filter_map(|record| i32::try_from(record.offset).ok()).collect()
 }
 
 fn refused(response: PartitionProduceResponse, version: i16, refusal: Refusal) -> PartitionProduceResponse {
@@ -287,19 +326,21 @@ mod tests {
 
     #[test]
     fn a_batch_that_nobody_could_read_is_refused() {
-        let refusal = check_records(&unreadable(), &topic(false), 1 << 20).unwrap_err();
-        assert_eq!(refusal.code(), ResponseError::InvalidRecord.code());
+        let rejection = check_records(&unreadable(), &topic(false), 1 << 20).err().unwrap();
+        assert_eq!(rejection.refusal.error, ResponseError::InvalidRecord);
     }
 
     #[test]
     fn a_compacted_topic_takes_no_record_without_a_key() {
         let mut records = vec![Record { key: Some("k".into()), ..Record::default() }; 2];
         let keyed = Batch::pack(&records).unwrap();
-        check_records(&keyed, &topic(true), 1 << 20).unwrap();
+        assert!(check_records(&keyed, &topic(true), 1 << 20).is_ok());
         records[1].key = None;
         let batch = Batch::pack(&records).unwrap();
-        check_records(&batch, &topic(false), 1 << 20).unwrap();
-        let refusal = check_records(&batch, &topic(true), 1 << 20).unwrap_err();
-        assert_eq!(refusal.code(), ResponseError::InvalidRecord.code());
+        assert!(check_records(&batch, &topic(false), 1 << 20).is_ok());
+        let response = check_records(&batch, &topic(true), 1 << 20).err().unwrap().answer(0, 8);
+        assert_eq!(response.error_code, ResponseError::InvalidRecord.code());
+        let named: Vec<_> = response.record_errors.iter().map(|error| error.batch_index).collect();
+        assert_eq!(named, [1]);
     }
 }

@@ -2,8 +2,7 @@
 //!
 //! - Durable when it is answered. A member commits with its generation; without one (simple consumers, admin clients) it is
 //!   allowed while the group has no members.
-//! - `retention_time_ms` (versions 2 to 4) is refused with INVALID_REQUEST unless it is -1: offsets are kept until their group
-//!   or topic is deleted.
+//! - Offsets are kept until their group or topic is deleted, longer than any `retention_time_ms` (versions 2 to 4) asks for.
 //! - A note longer than `max_offset_metadata_bytes` gets OFFSET_METADATA_TOO_LARGE, an unknown partition
 //!   UNKNOWN_TOPIC_OR_PARTITION; the others are committed all the same.
 //! - Member epochs (KIP-848, version 9) do not exist here: the field is the generation.
@@ -45,9 +44,6 @@ pub(super) async fn handle(context: &Context<'_>, request: OffsetCommitRequest) 
 
 fn check(context: &Context<'_>, request: &OffsetCommitRequest) -> Result<(), ResponseError> {
     let group = context.group_name(&request.group_id, Action::Read).map_err(|refusal| refusal.error)?;
-    if request.retention_time_ms != -1 && context.version() <= 4 {
-        return Err(ResponseError::InvalidRequest);
-    }
     let claim = Claim {
         member_id: &request.member_id,
         instance_id: request.group_instance_id.as_deref(),

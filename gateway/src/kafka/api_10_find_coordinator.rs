@@ -1,7 +1,8 @@
 //! FindCoordinator (key 10), versions 0 to 6.
 //!
 //! - This node coordinates every group. Version 4 on asks for many keys at once (KIP-699).
-//! - Transactions (type 1) get UNSUPPORTED_VERSION: there is no transaction coordinator. Share groups (type 2) and any other
+//! - Transactions (type 1) get TRANSACTIONAL_ID_AUTHORIZATION_FAILED: there is no transaction coordinator, and this is what every
+//!   client takes for final (librdkafka and franz-go ask again after UNSUPPORTED_VERSION). Share groups (type 2) and any other
 //!   type get INVALID_REQUEST, as from a Kafka without them.
 
 use kafka_protocol::ResponseError;
@@ -42,13 +43,16 @@ fn check(context: &Context<'_>, key_type: i8, key: &str) -> Result<(), Refusal> 
         // An empty group id is as good as any for a simple consumer.
         GROUP if key.is_empty() => Ok(()),
         GROUP => context.group_name(key, Action::Read).map(drop),
-        TRANSACTION => Err(Refusal::new(ResponseError::UnsupportedVersion, "transactions are not served")),
+        TRANSACTION => {
+            Err(Refusal::new(ResponseError::TransactionalIdAuthorizationFailed, "transactions are not served"))
+        }
         _ => Err(Refusal::new(ResponseError::InvalidRequest, "only groups have a coordinator here")),
     }
 }
 
 fn found(context: &Context<'_>) -> Coordinator {
     Coordinator::default()
+        .with_error_message(None)
         .with_node_id(context.node_id())
         .with_host(context.peer.host.clone())
         .with_port(context.peer.port)

@@ -14,12 +14,11 @@ use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
-use tidegate_engine::TopicConfig;
 
 use super::api::{Versions, versions};
 use super::context::{Context, wire_count};
 use super::error::{About, Refusal};
-use super::topic_config::{self, Changes};
+use super::topic_config::{self, Changes, Settings};
 use super::{api_32_describe_configs as describe_configs, names};
 use crate::broker::{Action, Resource};
 
@@ -54,7 +53,7 @@ async fn create(
     let (broker, principal) = (context.broker(), context.principal());
     names::check(&wanted.name)?;
     let partitions = partitions(&wanted)?;
-    let config = config(context, &wanted)?;
+    let settings = settings(context, &wanted)?;
     if validate_only {
         broker
             .authorize(principal, Action::Configure, Resource::Topic(&wanted.name))
@@ -63,11 +62,12 @@ async fn create(
             return Err(ResponseError::TopicAlreadyExists.into());
         }
         let count = partitions.unwrap_or_else(|| broker.settings().partitions.max(1));
-        return Ok(accepted(context, count as usize, &config));
+        return Ok(accepted(context, count as usize, &settings));
     }
-    let topic = broker.create_topic(principal, &wanted.name, partitions, config).await;
+    let Settings { store, named } = &settings;
+    let topic = broker.create_topic_with(principal, &wanted.name, partitions, store.clone(), named).await;
     let topic = topic.map_err(Refusal::about(About::Topic))?;
-    Ok(accepted(context, topic.partitions.len(), &topic.config).with_topic_id(topic.id))
+    Ok(accepted(context, topic.partitions.len(), &settings).with_topic_id(topic.id))
 }
 
 /// How many partitions; none for the default.
@@ -111,28 +111,30 @@ fn assigned_partitions(wanted: &CreatableTopic) -> Result<u32, Refusal> {
     Ok(wire_count(indexes.len()).unsigned_abs())
 }
 
-fn config(context: &Context<'_>, wanted: &CreatableTopic) -> Result<TopicConfig, Refusal> {
-    let mut changes = Changes::of(context.broker().settings().topic.clone());
+fn settings(context: &Context<'_>, wanted: &CreatableTopic) -> Result<Settings, Refusal> {
+    let defaults = Settings::default_of(context);
+    let mut changes = Changes::of(defaults.clone(), &defaults);
     for config in &wanted.configs {
         changes.set(&config.name, config.value.as_deref())?;
     }
     Ok(changes.finish())
 }
 
-fn accepted(context: &Context<'_>, partitions: usize, config: &TopicConfig) -> CreatableTopicResult {
-    let defaults = &context.broker().settings().topic;
+fn accepted(context: &Context<'_>, partitions: usize, settings: &Settings) -> CreatableTopicResult {
     let describe = |shown: topic_config::Shown| {
         CreatableTopicConfigs::default()
-            .with_config_source(describe_configs::source(&shown, defaults))
+            .with_config_source(describe_configs::source(&shown))
             .with_name(StrBytes::from_static_str(shown.name))
             .with_value(Some(StrBytes::from_string(shown.value)))
             .with_read_only(shown.is_fixed)
     };
-    let configs = (context.version() >= 5).then(|| topic_config::show(config).map(describe).collect());
+    let defaults = Settings::default_of(context);
+    let configs = (context.version() >= 5).then(|| settings.show(&defaults).map(describe).collect());
     CreatableTopicResult::default()
         .with_num_partitions(wire_count(partitions))
         .with_replication_factor(1)
         .with_configs(configs)
+        .with_error_message(None)
 }
 
 fn refused(context: &Context<'_>, refusal: Refusal) -> CreatableTopicResult {

@@ -7,11 +7,10 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
-use kafka_protocol::protocol::StrBytes;
 
 use super::api::{Versions, versions};
 use super::context::{Context, wire_name};
-use super::error::{About, Refusal};
+use super::error::{About, Refusal, outcome};
 use super::names;
 
 pub(super) const VERSIONS: Versions = versions(1, 6);
@@ -20,14 +19,13 @@ pub(super) async fn handle(context: &Context<'_>, request: DeleteTopicsRequest) 
     let by_name = request.topic_names.into_iter().map(|name| DeleteTopicState::default().with_name(Some(name)));
     let mut responses = Vec::new();
     for mut wanted in by_name.chain(request.topics) {
-        let result = delete(context, &mut wanted).await;
-        let response = DeletableTopicResult::default().with_name(wanted.name).with_topic_id(wanted.topic_id);
-        responses.push(match result {
-            Ok(()) => response,
-            Err(refusal) => response
-                .with_error_code(refusal.code())
-                .with_error_message((context.version() >= 5).then(|| StrBytes::from_string(refusal.message))),
-        });
+        let (code, message) = outcome(delete(context, &mut wanted).await);
+        let response = DeletableTopicResult::default()
+            .with_name(wanted.name)
+            .with_topic_id(wanted.topic_id)
+            .with_error_code(code)
+            .with_error_message(message.filter(|_| context.version() >= 5));
+        responses.push(response);
     }
     DeleteTopicsResponse::default().with_responses(responses)
 }

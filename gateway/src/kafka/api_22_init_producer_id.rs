@@ -1,6 +1,7 @@
 //! InitProducerId (key 22), versions 0 to 5: a producer id for an idempotent producer, with epoch 0.
 //!
-//! Transactions are not served: a transactional id gets UNSUPPORTED_VERSION, which clients report and do not retry.
+//! Transactions are not served: a transactional id gets TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which every client reports and none
+//! retries.
 //! A producer id and epoch (version 3 on, KIP-360) must be given both or neither; without a transactional id a new id is given
 //! out all the same, as Kafka does.
 
@@ -26,7 +27,7 @@ pub(super) async fn handle(context: &Context<'_>, request: InitProducerIdRequest
 async fn init(context: &Context<'_>, request: &InitProducerIdRequest) -> Result<i64, ResponseError> {
     match &request.transactional_id {
         Some(id) if id.is_empty() => return Err(ResponseError::InvalidRequest),
-        Some(_) => return Err(ResponseError::UnsupportedVersion),
+        Some(_) => return Err(ResponseError::TransactionalIdAuthorizationFailed),
         None => {}
     }
     if (request.producer_id.0 == -1) != (request.producer_epoch == -1) {

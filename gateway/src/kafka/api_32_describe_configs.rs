@@ -2,7 +2,7 @@
 //!
 //! - Topics (resource type 2) and this node (type 4; an empty name is the default of all brokers, which has no settings of its own).
 //!   Any other type gets INVALID_REQUEST.
-//! - A topic's setting that differs from the gateway's default is the topic's own, any other a default.
+//! - A topic's setting that was set, or differs from the gateway's default, is the topic's own, any other a default.
 //! - This node's settings are read-only: they are changed in the gateway's configuration.
 
 use kafka_protocol::ResponseError;
@@ -12,13 +12,12 @@ use kafka_protocol::messages::describe_configs_response::{
 };
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use kafka_protocol::protocol::StrBytes;
-use tidegate_engine::TopicConfig;
 
 use super::api::{Versions, versions};
 use super::broker_config;
 use super::context::Context;
 use super::error::Refusal;
-use super::topic_config::{self, Shown, Type};
+use super::topic_config::{Settings, Shown, Type};
 use crate::broker::Action;
 
 pub(super) const VERSIONS: Versions = versions(1, 4);
@@ -35,7 +34,7 @@ pub(super) async fn handle(context: &Context<'_>, request: DescribeConfigsReques
     let describe = |resource: DescribeConfigsResource| {
         let result = DescribeConfigsResult::default().with_resource_type(resource.resource_type);
         let result = match describe(context, &request, &resource) {
-            Ok(configs) => result.with_configs(configs),
+            Ok(configs) => result.with_configs(configs).with_error_message(None),
             Err(refusal) => {
                 result.with_error_code(refusal.code()).with_error_message(Some(StrBytes::from_string(refusal.message)))
             }
@@ -67,10 +66,11 @@ fn describe_topic(
     name: &str,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
     let topic = context.readable(name)?;
-    let defaults = &context.broker().settings().topic;
+    let settings = Settings::of(context, &topic)?;
+    let defaults = Settings::default_of(context);
     let version = context.version();
     let describe = |shown: Shown| {
-        let source = source(&shown, defaults);
+        let source = source(&shown);
         let mut result = describe_one(shown.name, shown.value, shown.kind, version)
             .with_read_only(shown.is_fixed)
             .with_config_source(source)
@@ -78,24 +78,24 @@ fn describe_topic(
                 (request.include_documentation && version >= 3).then(|| StrBytes::from_static_str(shown.documentation)),
             );
         if request.include_synonyms {
-            result.synonyms = synonyms(&result, defaults);
+            result.synonyms = synonyms(&result, &defaults);
         }
         result
     };
-    Ok(topic_config::show(&topic.config).map(describe).collect())
+    Ok(settings.show(&defaults).map(describe).collect())
 }
 
 /// Where a topic's setting has its value from.
-pub(super) fn source(shown: &Shown, defaults: &TopicConfig) -> i8 {
-    if topic_config::get(defaults, shown.name).as_ref() == Some(&shown.value) { FROM_DEFAULT } else { FROM_TOPIC }
+pub(super) fn source(shown: &Shown) -> i8 {
+    if shown.is_own { FROM_TOPIC } else { FROM_DEFAULT }
 }
 
 /// The values a setting has or would have, the one in force first.
-fn synonyms(result: &DescribeConfigsResourceResult, defaults: &TopicConfig) -> Vec<DescribeConfigsSynonym> {
+fn synonyms(result: &DescribeConfigsResourceResult, defaults: &Settings) -> Vec<DescribeConfigsSynonym> {
     let synonym = |value: Option<StrBytes>, source| {
         DescribeConfigsSynonym::default().with_name(result.name.clone()).with_value(value).with_source(source)
     };
-    let default = topic_config::get(defaults, &result.name).map(StrBytes::from_string);
+    let default = defaults.get(&result.name).map(StrBytes::from_string);
     let mut synonyms = vec![synonym(default, FROM_DEFAULT)];
     if result.config_source == FROM_TOPIC {
         synonyms.insert(0, synonym(result.value.clone(), FROM_TOPIC));

@@ -5,12 +5,11 @@
 use kafka_protocol::messages::alter_configs_request::AlterConfigsResource;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
-use kafka_protocol::protocol::StrBytes;
 
 use super::api::{Versions, versions};
 use super::api_44_incremental_alter_configs::apply;
 use super::context::Context;
-use super::error::Refusal;
+use super::error::{Refusal, outcome};
 use super::topic_config::Changes;
 
 pub(super) const VERSIONS: Versions = versions(0, 2);
@@ -18,23 +17,20 @@ pub(super) const VERSIONS: Versions = versions(0, 2);
 pub(super) async fn handle(context: &Context<'_>, request: AlterConfigsRequest) -> AlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in request.resources {
-        let result = alter(context, &resource, request.validate_only).await;
+        let (code, message) = outcome(alter(context, &resource, request.validate_only).await);
         let response = AlterConfigsResourceResponse::default()
+            .with_error_code(code)
+            .with_error_message(message)
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name);
-        responses.push(match result {
-            Ok(()) => response,
-            Err(refusal) => response
-                .with_error_code(refusal.code())
-                .with_error_message(Some(StrBytes::from_string(refusal.message))),
-        });
+        responses.push(response);
     }
     AlterConfigsResponse::default().with_responses(responses)
 }
 
 async fn alter(context: &Context<'_>, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), Refusal> {
     apply(context, resource.resource_type, &resource.resource_name, validate_only, |_, defaults| {
-        let mut changes = Changes::of(defaults.clone());
+        let mut changes = Changes::of(defaults.clone(), defaults);
         for config in &resource.configs {
             changes.set(&config.name, config.value.as_deref())?;
         }

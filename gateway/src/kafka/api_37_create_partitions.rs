@@ -9,11 +9,10 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse, TopicName};
-use kafka_protocol::protocol::StrBytes;
 
 use super::api::{Versions, versions};
 use super::context::Context;
-use super::error::{About, Refusal};
+use super::error::{About, Refusal, outcome};
 use crate::broker::{Action, Resource};
 
 pub(super) const VERSIONS: Versions = versions(0, 3);
@@ -32,13 +31,9 @@ pub(super) async fn handle(context: &Context<'_>, request: CreatePartitionsReque
         } else {
             grow(context, &topic, request.validate_only).await
         };
+        let (code, message) = outcome(grown);
         let result = CreatePartitionsTopicResult::default().with_name(topic.name);
-        results.push(match grown {
-            Ok(()) => result,
-            Err(refusal) => {
-                result.with_error_code(refusal.code()).with_error_message(Some(StrBytes::from_string(refusal.message)))
-            }
-        });
+        results.push(result.with_error_code(code).with_error_message(message));
     }
     CreatePartitionsResponse::default().with_results(results)
 }

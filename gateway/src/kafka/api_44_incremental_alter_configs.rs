@@ -8,14 +8,12 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
-use kafka_protocol::protocol::StrBytes;
-use tidegate_engine::TopicConfig;
 
 use super::api::{Versions, versions};
 use super::api_32_describe_configs::TOPIC;
 use super::context::Context;
-use super::error::{About, Refusal};
-use super::topic_config::{self, Changes};
+use super::error::{About, Refusal, outcome};
+use super::topic_config::{self, Changes, Settings};
 use crate::broker::{Action, Resource};
 
 pub(super) const VERSIONS: Versions = versions(0, 1);
@@ -31,42 +29,34 @@ pub(super) async fn handle(
 ) -> IncrementalAlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in request.resources {
-        let result = alter(context, &resource, request.validate_only).await;
+        let (code, message) = outcome(alter(context, &resource, request.validate_only).await);
         let response = AlterConfigsResourceResponse::default()
+            .with_error_code(code)
+            .with_error_message(message)
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name);
-        responses.push(match result {
-            Ok(()) => response,
-            Err(refusal) => response
-                .with_error_code(refusal.code())
-                .with_error_message(Some(StrBytes::from_string(refusal.message))),
-        });
+        responses.push(response);
     }
     IncrementalAlterConfigsResponse::default().with_responses(responses)
 }
 
 async fn alter(context: &Context<'_>, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), Refusal> {
     apply(context, resource.resource_type, &resource.resource_name, validate_only, |current, defaults| {
-        let mut changes = Changes::of(current.clone());
+        let mut changes = Changes::of(current.clone(), defaults);
         for config in &resource.configs {
-            change(&mut changes, config, current, defaults)?;
+            change(&mut changes, config, current)?;
         }
         Ok(changes)
     })
     .await
 }
 
-fn change(
-    changes: &mut Changes,
-    config: &AlterableConfig,
-    current: &TopicConfig,
-    defaults: &TopicConfig,
-) -> Result<(), Refusal> {
+fn change(changes: &mut Changes<'_>, config: &AlterableConfig, current: &Settings) -> Result<(), Refusal> {
     match config.config_operation {
         SET => changes.set(&config.name, config.value.as_deref()),
-        DELETE => changes.reset(&config.name, defaults),
+        DELETE => changes.reset(&config.name),
         operation @ (APPEND | SUBTRACT) if topic_config::is_list(&config.name) => {
-            let old = topic_config::get(current, &config.name).unwrap_or_default();
+            let old = current.get(&config.name).unwrap_or_default();
             let value = combine(&old, config.value.as_deref().unwrap_or_default(), operation == APPEND);
             changes.set(&config.name, Some(&value))
         }
@@ -79,7 +69,7 @@ fn change(
 
 fn combine(old: &str, value: &str, append: bool) -> String {
     let named: Vec<&str> = value.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
-    let mut parts: Vec<&str> = old.split(',').filter(|part| !named.contains(part)).collect();
+    let mut parts: Vec<&str> = old.split(',').filter(|part| !part.is_empty() && !named.contains(part)).collect();
     if append {
         parts.extend(named);
     }
@@ -92,7 +82,7 @@ pub(super) async fn apply(
     resource_type: i8,
     name: &str,
     validate_only: bool,
-    change: impl FnOnce(&TopicConfig, &TopicConfig) -> Result<Changes, Refusal> + Send,
+    change: impl for<'a> FnOnce(&Settings, &'a Settings) -> Result<Changes<'a>, Refusal> + Send,
 ) -> Result<(), Refusal> {
     if resource_type != TOPIC {
         return Err(Refusal::new(
@@ -102,10 +92,11 @@ pub(super) async fn apply(
     }
     let (broker, principal) = (context.broker(), context.principal());
     let topic = context.readable(name)?;
-    let config = change(&topic.config, &broker.settings().topic)?.finish();
+    let defaults = Settings::default_of(context);
+    let Settings { store, named } = change(&Settings::of(context, &topic)?, &defaults)?.finish();
     broker.authorize(principal, Action::Configure, Resource::Topic(name)).map_err(Refusal::about(About::Topic))?;
     if !validate_only {
-        broker.alter_topic(principal, name, config).await.map_err(Refusal::about(About::Topic))?;
+        broker.alter_topic_with(principal, name, store, &named).await.map_err(Refusal::about(About::Topic))?;
     }
     Ok(())
 }

@@ -1,13 +1,14 @@
 //! This node's settings under Kafka's names, as DescribeConfigs shows them. They are changed in the gateway's configuration.
 
 use super::context::Context;
-use super::topic_config::{self, Type};
+use super::topic_config::{Settings, Type};
 
 /// Name, value and type of every setting shown.
 pub(super) fn show(context: &Context<'_>) -> Vec<(&'static str, String, Type)> {
     let config = &context.listener.config;
     let settings = context.broker().settings();
-    let topic = |name| topic_config::get(&settings.topic, name).unwrap_or_default();
+    let defaults = Settings::default_of(context);
+    let topic = |name| defaults.get(name).unwrap_or_default();
     let millis = |time: std::time::Duration| time.as_millis().to_string();
     let listener = format!("PLAINTEXT://{}:{}", &*context.peer.host, context.peer.port);
     vec![

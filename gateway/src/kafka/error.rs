@@ -1,6 +1,7 @@
 //! From the broker's error to Kafka's code: exactly one total match.
 
 use kafka_protocol::ResponseError;
+use kafka_protocol::protocol::StrBytes;
 
 use crate::broker::{Error, Kind};
 
@@ -72,6 +73,14 @@ impl Refusal {
 
     pub(super) fn code(&self) -> i16 {
         self.error.code()
+    }
+}
+
+/// An outcome on the wire: a code, and words only when it is a refusal.
+pub(super) fn outcome(result: Result<(), Refusal>) -> (i16, Option<StrBytes>) {
+    match result {
+        Ok(()) => (0, None),
+        Err(refusal) => (refusal.code(), Some(StrBytes::from_string(refusal.message))),
     }
 }
 

@@ -1,5 +1,6 @@
 """Apache Kafka's own command line tools against a broker: kafka_tools.py BOOTSTRAP TOOL (peers/kafka/tool)"""
 
+import json
 import subprocess
 import sys
 
@@ -91,6 +92,34 @@ def configs():
     contains(ran.stdout, "retention.ms", "cleanup.policy", "max.message.bytes")
 
 
+def settings_without_a_meaning_here():
+    tool(
+        "TopicCommand", "--create", "--topic", "settings", "--replication-factor", "3", "--config", "segment.bytes=52428800",
+        "--config", "min.insync.replicas=2", "--config", "compression.type=lz4", "--config", "retention.ms=604800000",
+    )  # fmt: skip
+    described = tool("TopicCommand", "--describe", "--topic", "settings")
+    contains(described, "segment.bytes=52428800", "min.insync.replicas=2", "compression.type=lz4", "retention.ms=604800000")
+    refused = ["--config", "min.compaction.lag.ms=1000"]
+    tool("TopicCommand", "--create", "--topic", "refused", *refused, wanted=1)
+    tool("TopicCommand", "--create", "--topic", "refused", "--config", "segment.bites=1", wanted=1)
+
+
+def log_directories():
+    described = tool("LogDirsCommand", "--describe", "--topic-list", "console").splitlines()[-1]
+    (partition,) = json.loads(described)["brokers"][0]["logDirs"][0]["partitions"]
+    equal(partition["partition"], "console-0", "partition")
+    expect(partition["size"] > 500, f"the size is {partition['size']}")
+
+
+def elections():
+    tool("LeaderElectionCommand", "--election-type", "preferred", "--all-topic-partitions")
+
+
+def transactions():
+    performance = ["ProducerPerformance", "--topic", "console", "--num-records", "10", "--record-size", "100"]
+    tool(*performance, "--throughput", "-1", "--transactional-id", "t", wanted=1)
+
+
 def delete():
     tool("TopicCommand", "--delete", "--topic", "tools")
     listed = tool("TopicCommand", "--list").split()
@@ -106,5 +135,9 @@ checks.run("ConsumerGroupCommand lists and describes", groups)
 checks.run("ConsumerGroupCommand resets offsets", reset_offsets)
 checks.run("GetOffsetShell", offsets)
 checks.run("ConfigCommand describes a topic", configs)
+checks.run("settings without a meaning here are kept and shown, those that would have one refused", settings_without_a_meaning_here)
+checks.run("LogDirsCommand tells sizes", log_directories)
+checks.run("LeaderElectionCommand has nothing to elect", elections)
+checks.run("a transactional producer is refused at once", transactions)
 checks.run("TopicCommand deletes", delete)
 checks.finish()

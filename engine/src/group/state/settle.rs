@@ -10,6 +10,13 @@ use crate::group::{ConsumerId, LeaseId, Settlement};
 use crate::{Error, PartitionId, Result};
 
 impl Group {
+    /// Whether settlements may make something free to be leased that was not: what comes back, or what there was no room for
+    /// or stood behind another record. Acknowledgements alone seldom do.
+    pub(crate) fn would_free(&self, settlements: &[Settlement]) -> bool {
+        let returns = |settlement: &Settlement| !matches!(settlement, Settlement::Acknowledge(_));
+        self.is_full() || self.waiting > 0 || settlements.iter().any(returns)
+    }
+
     /// Whether every lease could be settled, each once.
     ///
     /// # Errors

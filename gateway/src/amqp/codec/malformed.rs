@@ -84,11 +84,10 @@ impl Malformed {
             | Self::FrameEnd(_)
             | Self::FrameType(_)
             | Self::FrameSize(..)
-            | Self::Heartbeat
             | Self::FrameTooShort => FRAME_ERROR,
             Self::Arguments { .. } | Self::Properties(_) => SYNTAX_ERROR,
             Self::UnknownClass(_) | Self::UnknownMethod(..) => COMMAND_INVALID,
-            Self::ContentClass(_) => UNEXPECTED_FRAME,
+            Self::ContentClass(_) | Self::Heartbeat => UNEXPECTED_FRAME,
         }
     }
 

@@ -9,6 +9,7 @@ use super::mark::{KeyPlace, Mark, Timestamp};
 use super::slot::{is_expiration, signed_number};
 use super::value::{is_typed, write_text, write_type};
 use crate::amqp::codec::{Properties, RawTable, RawValue};
+use crate::amqp::sender_selected::BCC;
 use crate::broker::property;
 
 /// A message that was published.
@@ -86,8 +87,8 @@ impl<'a> Incoming<'a> {
     }
 
     fn look_at(&mut self, table: RawTable<'a>) {
-        self.mark.has_empty_table = table.as_bytes().is_empty();
-        for (place, (name, value)) in table.iter().enumerate() {
+        self.mark.has_empty_table = visible(table).next().is_none();
+        for (place, (name, value)) in visible(table).enumerate() {
             if !name.starts_with(b"x-") {
                 continue;
             }
@@ -204,7 +205,7 @@ impl<'a> Incoming<'a> {
     fn stored(&self, table: RawTable<'a>) -> impl Iterator<Item = (&'a [u8], RawValue<'a>)> {
         let Mark { key, tombstone, timestamp_ms, .. } = self.mark;
         let gone = [key.map(|key| key.place), tombstone, timestamp_ms];
-        table.iter().enumerate().filter(move |(place, _)| !gone.contains(&Some(*place))).map(|(_, header)| header)
+        visible(table).enumerate().filter(move |(place, _)| !gone.contains(&Some(*place))).map(|(_, header)| header)
     }
 
     fn write_types(&self, to: &mut Vec<u8>, table: RawTable<'_>) {
@@ -259,6 +260,11 @@ impl<'a> Incoming<'a> {
         }
         record.header_with(property::AMQP.as_bytes(), |to| mark.write(to));
     }
+}
+
+/// The headers that consumers see.
+fn visible(table: RawTable<'_>) -> impl Iterator<Item = (&[u8], RawValue<'_>)> {
+    table.iter().filter(|(name, _)| *name != BCC)
 }
 
 /// `x-deliver-at` in milliseconds is what the record's `deliver-at` is.

@@ -5,7 +5,7 @@ mod bindings;
 mod pattern;
 mod stored;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bindings::Bindings;
@@ -97,6 +97,8 @@ pub(super) struct Queue {
 pub(super) struct Topology {
     pub exchanges: BTreeMap<Arc<str>, Exchange>,
     pub queues: HashMap<Arc<str>, Queue>,
+    /// Where queues' dead letters go: the name said, and the queue.
+    dead_letters: BTreeSet<(Arc<str>, Arc<str>)>,
     incarnations: u64,
 }
 
@@ -106,7 +108,8 @@ const PREDECLARED: [(&str, ExchangeKind); 3] =
 
 impl Default for Topology {
     fn default() -> Self {
-        let mut this = Self { exchanges: BTreeMap::new(), queues: HashMap::new(), incarnations: 0 };
+        let mut this =
+            Self { exchanges: BTreeMap::new(), queues: HashMap::new(), dead_letters: BTreeSet::new(), incarnations: 0 };
         for (name, kind) in PREDECLARED {
             this.add_exchange(name, ExchangeSpec { kind, durable: true, auto_delete: false, internal: false });
         }
@@ -123,8 +126,23 @@ impl Topology {
     pub(super) fn add_queue(&mut self, name: &str, spec: QueueSpec, owner: Option<OwnerId>) {
         self.incarnations += 1;
         let incarnation = self.incarnations;
+        let name: Arc<str> = name.into();
+        if let Some(target) = &spec.dead_letter {
+            self.dead_letters.insert((target.as_str().into(), Arc::clone(&name)));
+        }
         let queue = Queue { spec, owner, incarnation, consumers: 0, has_exclusive_consumer: false, bound: Vec::new() };
-        self.queues.insert(name.into(), queue);
+        self.queues.insert(name, queue);
+    }
+
+    /// The queues whose dead letters go to the queue or topic of this name.
+    pub(super) fn dead_lettering_to(&self, target: &str) -> impl Iterator<Item = &str> {
+        let from = (Arc::from(target), Arc::from(""));
+        self.dead_letters.range(from..).take_while(move |(to, _)| **to == *target).map(|(_, queue)| &**queue)
+    }
+
+    /// Every queue or topic named for dead letters.
+    pub(super) fn dead_letter_targets(&self) -> BTreeSet<Arc<str>> {
+        self.dead_letters.iter().map(|(target, _)| Arc::clone(target)).collect()
     }
 
     /// False when there is such a binding, or no such exchange or queue.
@@ -165,6 +183,9 @@ impl Topology {
     /// Removes a queue; its bindings as exchange and routing key.
     pub(super) fn remove_queue(&mut self, name: &str) -> Vec<(Arc<str>, Box<str>)> {
         let Some(queue) = self.queues.remove(name) else { return Vec::new() };
+        if let Some(target) = &queue.spec.dead_letter {
+            self.dead_letters.remove(&(target.as_str().into(), name.into()));
+        }
         for (exchange, key) in &queue.bound {
             if let Some(exchange) = self.exchanges.get_mut(exchange) {
                 exchange.bindings.remove(name, key);

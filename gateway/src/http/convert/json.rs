@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::{Draft, PROPERTIES, parse_time, print_time, property_index, shown};
 use crate::broker::{HeaderType, property, read_header_types};
 use crate::http::error::{Problem, Result};
+use crate::http::schema::{DurationText, IdempotencyKeyText, TimeText};
 use crate::units;
 
 /// A message to publish. Its body is one of `value`, `text` and `base64`.
@@ -39,8 +40,8 @@ pub struct MessageBody<'a> {
     headers: Vec<HeaderBody<'a>>,
     /// The partition; by key if not given, in turn without a key.
     partition: Option<u32>,
-    /// When it happened: RFC 3339, or milliseconds since 1970. Now if not given.
-    #[schema(value_type = Option<String>)]
+    /// When it happened, as text, or a number of milliseconds since 1970. Now if not given.
+    #[schema(value_type = Option<TimeText>)]
     timestamp: Option<TimeBody>,
     /// MIME type of the body.
     content_type: Option<String>,
@@ -53,10 +54,13 @@ pub struct MessageBody<'a> {
     /// Where a reply should go.
     reply_to: Option<String>,
     /// Time to live, such as 30s.
+    #[schema(value_type = Option<DurationText>)]
     ttl: Option<String>,
-    /// Not delivered before this time, RFC 3339.
+    /// Not delivered before this time.
+    #[schema(value_type = Option<TimeText>)]
     deliver_at: Option<String>,
     /// Not delivered for so long, such as 5m; another way to give `deliver_at`.
+    #[schema(value_type = Option<DurationText>)]
     delay: Option<String>,
     /// 0 to 31.
     #[schema(maximum = 31)]
@@ -69,7 +73,7 @@ pub struct MessageBody<'a> {
     /// The publishing user.
     user_id: Option<String>,
     /// A message with the same key in the same topic is stored once, however often it is sent (within the window).
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(value_type = Option<IdempotencyKeyText>)]
     idempotency_key: Option<String>,
 }
 

@@ -189,6 +189,12 @@ fn sample(api: ApiKey, v: i16) -> Option<Bytes> {
                 .with_configs(vec![config]);
             frame(api, v, &AlterConfigsRequest::default().with_resources(vec![resource]))
         }
+        ApiKey::DescribeLogDirs => {
+            let topics = describe_log_dirs_request::DescribableLogDirTopic::default()
+                .with_topic(topic())
+                .with_partitions(vec![0, 7]);
+            frame(api, v, &DescribeLogDirsRequest::default().with_topics(Some(vec![topics; 2])))
+        }
         ApiKey::CreatePartitions => {
             let brokers =
                 create_partitions_request::CreatePartitionsAssignment::default().with_broker_ids(vec![BrokerId(0)]);
@@ -199,6 +205,17 @@ fn sample(api: ApiKey, v: i16) -> Option<Bytes> {
             frame(api, v, &CreatePartitionsRequest::default().with_topics(vec![topics]))
         }
         ApiKey::DeleteGroups => frame(api, v, &DeleteGroupsRequest::default().with_groups_names(vec![group()])),
+        ApiKey::ElectLeaders => {
+            let topics =
+                elect_leaders_request::TopicPartitions::default().with_topic(topic()).with_partitions(vec![0, 7]);
+            frame(api, v, &ElectLeadersRequest::default().with_topic_partitions(Some(vec![topics; 2])))
+        }
+        ApiKey::ListPartitionReassignments => {
+            let topics = list_partition_reassignments_request::ListPartitionReassignmentsTopics::default()
+                .with_name(topic())
+                .with_partition_indexes(vec![0, 7]);
+            frame(api, v, &ListPartitionReassignmentsRequest::default().with_topics(Some(vec![topics; 2])))
+        }
         ApiKey::IncrementalAlterConfigs => {
             let config = incremental_alter_configs_request::AlterableConfig::default().with_name(text("retention.ms"));
             let resource = incremental_alter_configs_request::AlterConfigsResource::default()
@@ -215,6 +232,10 @@ fn sample(api: ApiKey, v: i16) -> Option<Bytes> {
             frame(api, v, &OffsetDeleteRequest::default().with_group_id(group()).with_topics(vec![topics]))
         }
         ApiKey::DescribeCluster => frame(api, v, &DescribeClusterRequest::default()),
+        ApiKey::ListConfigResources => {
+            let request = ListConfigResourcesRequest::default();
+            frame(api, v, &if v >= 1 { request.with_resource_types(vec![2, 4]) } else { request })
+        }
         ApiKey::DescribeTopicPartitions => {
             let wanted = describe_topic_partitions_request::TopicRequest::default().with_name(topic());
             let cursor = describe_topic_partitions_request::Cursor::default().with_topic_name(topic());
@@ -247,8 +268,9 @@ pub(in crate::kafka) fn decode(api: ApiKey, version: i16, body: &mut Bytes) -> O
         InitProducerId InitProducerIdRequest, OffsetForLeaderEpoch OffsetForLeaderEpochRequest,
         DescribeConfigs DescribeConfigsRequest, AlterConfigs AlterConfigsRequest, CreatePartitions CreatePartitionsRequest,
         DeleteGroups DeleteGroupsRequest, IncrementalAlterConfigs IncrementalAlterConfigsRequest,
-        OffsetDelete OffsetDeleteRequest, DescribeCluster DescribeClusterRequest,
-        DescribeTopicPartitions DescribeTopicPartitionsRequest,
+        DescribeLogDirs DescribeLogDirsRequest, ElectLeaders ElectLeadersRequest,
+        ListPartitionReassignments ListPartitionReassignmentsRequest, OffsetDelete OffsetDeleteRequest, DescribeCluster DescribeClusterRequest,
+        ListConfigResources ListConfigResourcesRequest, DescribeTopicPartitions DescribeTopicPartitionsRequest,
     );
     decoded.ok().map(|()| body.len())
 }

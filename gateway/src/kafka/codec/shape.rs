@@ -198,18 +198,24 @@ const ALTER_CONFIGS: Shape = Shape {
     flexible: 2,
     fields: &[all(Array(&[all(INT8), all(String), all(Array(&[all(String), all(String)]))])), all(INT8)],
 };
+const DESCRIBE_LOG_DIRS: Shape = Shape { flexible: 2, fields: &[all(Array(&[all(String), all(List(&INT32))]))] };
 const CREATE_PARTITIONS: Shape = Shape {
     flexible: 2,
     fields: &[all(Array(&[all(String), all(INT32), all(Array(&[all(List(&INT32))]))])), all(INT32), all(INT8)],
 };
 const DELETE_GROUPS: Shape = Shape { flexible: 2, fields: &[all(List(&String))] };
+const ELECT_LEADERS: Shape =
+    Shape { flexible: 2, fields: &[from(1, INT8), all(Array(&[all(String), all(List(&INT32))])), all(INT32)] };
 const INCREMENTAL_ALTER_CONFIGS: Shape = Shape {
     flexible: 1,
     fields: &[all(Array(&[all(INT8), all(String), all(Array(&[all(String), all(INT8), all(String)]))])), all(INT8)],
 };
+const LIST_PARTITION_REASSIGNMENTS: Shape =
+    Shape { flexible: 0, fields: &[all(INT32), all(Array(&[all(String), all(List(&INT32))]))] };
 const OFFSET_DELETE: Shape =
     Shape { flexible: NEVER, fields: &[all(String), all(Array(&[all(String), all(Array(&[all(INT32)]))]))] };
 const DESCRIBE_CLUSTER: Shape = Shape { flexible: 0, fields: &[all(INT8), from(1, INT8), from(2, INT8)] };
+const LIST_CONFIG_RESOURCES: Shape = Shape { flexible: 0, fields: &[from(1, List(&INT8))] };
 const DESCRIBE_TOPIC_PARTITIONS: Shape =
     Shape { flexible: 0, fields: &[all(Array(&[all(String)])), all(INT32), all(Optional(&[all(String), all(INT32)]))] };
 
@@ -236,11 +242,15 @@ fn shape(api: ApiKey) -> Option<&'static Shape> {
         ApiKey::OffsetForLeaderEpoch => &OFFSET_FOR_LEADER_EPOCH,
         ApiKey::DescribeConfigs => &DESCRIBE_CONFIGS,
         ApiKey::AlterConfigs => &ALTER_CONFIGS,
+        ApiKey::DescribeLogDirs => &DESCRIBE_LOG_DIRS,
         ApiKey::CreatePartitions => &CREATE_PARTITIONS,
         ApiKey::DeleteGroups => &DELETE_GROUPS,
+        ApiKey::ElectLeaders => &ELECT_LEADERS,
+        ApiKey::ListPartitionReassignments => &LIST_PARTITION_REASSIGNMENTS,
         ApiKey::IncrementalAlterConfigs => &INCREMENTAL_ALTER_CONFIGS,
         ApiKey::OffsetDelete => &OFFSET_DELETE,
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
+        ApiKey::ListConfigResources => &LIST_CONFIG_RESOURCES,
         ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
         _ => return None,
     })
