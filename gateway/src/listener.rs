@@ -1,11 +1,12 @@
 //! What every listener shares: accepting connections up to a limit, and draining them at shutdown.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::rt::Executor;
@@ -128,7 +129,12 @@ pub async fn converse<C, E>(
     tokio::pin!(connection);
     let first = tokio::time::sleep(first_within);
     tokio::pin!(first);
-    let (mut watching, mut draining) = (true, false);
+    // Whoever has begun is not looked at the clock for.
+    let mut late = poll_fn(|context| match begun.load(Ordering::Relaxed) {
+        true => Poll::Pending,
+        false => first.as_mut().poll(context),
+    });
+    let mut draining = false;
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
@@ -141,12 +147,7 @@ pub async fn converse<C, E>(
                 draining = true;
                 shut_down(connection.as_mut());
             }
-            () = &mut first, if watching => {
-                watching = false;
-                if !begun.load(Ordering::Relaxed) {
-                    return;
-                }
-            }
+            () = &mut late => return,
         }
     }
 }
