@@ -18,7 +18,7 @@ pub fn java(file: &str, jars: &str) -> Command {
     let mut command = Command::new("java");
     let logging = place::integration("peers/kafka/tools-log4j2.yaml");
     command.arg(format!("-Dlog4j2.configurationFile={}", logging.display()));
-    command.arg("-cp").arg(format!("{}/*", place::cached(jars).display()));
+    command.arg("-cp").arg(format!("{}/*:{}", place::cached(jars).display(), place::cached("java").display()));
     command.arg(place::integration("clients/java").join(file));
     command
 }

@@ -8,15 +8,10 @@ import java.util.*;
 import java.util.concurrent.*;
 import java.util.stream.*;
 
-/** RabbitMQ's own Java client against a broker: java -cp 'jars/*' AmqpClient.java HOST:PORT. Prints a line per check. */
+/** RabbitMQ's own Java client against a broker: java -cp 'jars/*:checks' AmqpClient.java HOST:PORT. Prints a line per check. */
 public class AmqpClient {
     static String host;
     static int port;
-    static boolean failed;
-
-    interface Check {
-        void run() throws Exception;
-    }
 
     interface Use {
         void with(Channel channel) throws Exception;
@@ -25,57 +20,25 @@ public class AmqpClient {
     public static void main(String[] arguments) {
         host = arguments[0].substring(0, arguments[0].lastIndexOf(':'));
         port = Integer.parseInt(arguments[0].substring(host.length() + 1));
-        check("handshake", AmqpClient::handshake);
-        check("properties and headers of every type", AmqpClient::roundTrip);
-        check("big and empty bodies", AmqpClient::bodies);
-        check("2,000 confirms", AmqpClient::confirms);
-        check("returned, then confirmed", AmqpClient::returned);
-        check("prefetch, acknowledge several", AmqpClient::prefetch);
-        check("nack, reject, recover", AmqpClient::settle);
-        check("get", AmqpClient::get);
-        check("cancelled by the server", AmqpClient::cancelledByServer);
-        check("declare again, if-unused, if-empty", AmqpClient::declareAndDelete);
-        check("exclusive and auto-delete", AmqpClient::exclusive);
-        check("errors close the channel", AmqpClient::channelErrors);
-        check("errors close the connection", AmqpClient::connectionErrors);
-        check("routing", AmqpClient::routing);
-        check("remote procedure call by RpcClient", AmqpClient::rpc);
-        check("a message to every channel of many", AmqpClient::manyChannels);
-        check("heartbeats", AmqpClient::heartbeats);
-        check("messages come back when a client goes away without a word", AmqpClient::abort);
-        System.exit(failed ? 1 : 0);
-    }
-
-    static void check(String name, Check check) {
-        ExecutorService runner = Executors.newSingleThreadExecutor(task -> {
-            Thread thread = new Thread(task);
-            thread.setDaemon(true);
-            return thread;
-        });
-        try {
-            runner.submit(() -> {
-                check.run();
-                return null;
-            }).get(60, TimeUnit.SECONDS);
-            System.out.println("ok " + name);
-        } catch (ExecutionException error) {
-            error.getCause().printStackTrace();
-            fail(name, error.getCause().toString());
-        } catch (TimeoutException error) {
-            fail(name, "no end after 60 s");
-        } catch (InterruptedException error) {
-            fail(name, "interrupted");
-        }
-        runner.shutdownNow();
-    }
-
-    static void fail(String name, String reason) {
-        failed = true;
-        System.out.println("not ok " + name + ": " + reason.replaceAll("\\s+", " "));
-    }
-
-    static void equal(Object got, Object wanted, String what) {
-        if (!Objects.deepEquals(got, wanted)) throw new AssertionError(what + ": got " + got + ", wanted " + wanted);
+        Checks.check("handshake", AmqpClient::handshake);
+        Checks.check("properties and headers of every type", AmqpClient::roundTrip);
+        Checks.check("big and empty bodies", AmqpClient::bodies);
+        Checks.check("2,000 confirms", AmqpClient::confirms);
+        Checks.check("returned, then confirmed", AmqpClient::returned);
+        Checks.check("prefetch, acknowledge several", AmqpClient::prefetch);
+        Checks.check("nack, reject, recover", AmqpClient::settle);
+        Checks.check("get", AmqpClient::get);
+        Checks.check("cancelled by the server", AmqpClient::cancelledByServer);
+        Checks.check("declare again, if-unused, if-empty", AmqpClient::declareAndDelete);
+        Checks.check("exclusive and auto-delete", AmqpClient::exclusive);
+        Checks.check("errors close the channel", AmqpClient::channelErrors);
+        Checks.check("errors close the connection", AmqpClient::connectionErrors);
+        Checks.check("routing", AmqpClient::routing);
+        Checks.check("remote procedure call by RpcClient", AmqpClient::rpc);
+        Checks.check("a message to every channel of many", AmqpClient::manyChannels);
+        Checks.check("heartbeats", AmqpClient::heartbeats);
+        Checks.check("messages come back when a client goes away without a word", AmqpClient::abort);
+        Checks.exit();
     }
 
     static ConnectionFactory factory() {
@@ -167,7 +130,7 @@ public class AmqpClient {
         factory.setRequestedFrameMax(8_192);
         factory.setRequestedHeartbeat(7);
         try (Connection connection = factory.newConnection("named by the client")) {
-            equal(List.of(connection.getChannelMax(), connection.getFrameMax(), connection.getHeartbeat()), List.of(20, 8_192, 7), "agreed");
+            Checks.equal(List.of(connection.getChannelMax(), connection.getFrameMax(), connection.getHeartbeat()), List.of(20, 8_192, 7), "agreed");
             if (!connection.getServerProperties().containsKey("capabilities")) throw new AssertionError("no capabilities");
         }
         factory.setPassword("wrong");
@@ -204,10 +167,10 @@ public class AmqpClient {
             channel.basicPublish("", "java-properties", MessageProperties.MINIMAL_PERSISTENT_BASIC, new byte[0]);
             List<Delivery> got = consumer.take(2);
             BasicProperties back = got.get(0).getProperties();
-            for (String name : headers.keySet()) equal(back.getHeaders().get(name), headers.get(name), "header " + name);
-            equal(withoutHeaders(back), withoutHeaders(sent), "properties");
-            equal(text(got.get(0)), "body", "body");
-            equal(got.get(1).getProperties(), MessageProperties.MINIMAL_PERSISTENT_BASIC, "properties of the second");
+            for (String name : headers.keySet()) Checks.equal(back.getHeaders().get(name), headers.get(name), "header " + name);
+            Checks.equal(withoutHeaders(back), withoutHeaders(sent), "properties");
+            Checks.equal(text(got.get(0)), "body", "body");
+            Checks.equal(got.get(1).getProperties(), MessageProperties.MINIMAL_PERSISTENT_BASIC, "properties of the second");
         });
     }
 
@@ -222,7 +185,7 @@ public class AmqpClient {
                 byte[] body = new byte[size];
                 new Random(size).nextBytes(body);
                 channel.basicPublish("", "java-bodies", null, body);
-                equal(consumer.take(1).get(0).getBody(), body, "a body of " + size + " bytes");
+                Checks.equal(consumer.take(1).get(0).getBody(), body, "a body of " + size + " bytes");
             }
         });
     }
@@ -241,8 +204,8 @@ public class AmqpClient {
                 channel.basicPublish("", "java-confirms", MessageProperties.PERSISTENT_BASIC, String.valueOf(number).getBytes());
             }
             channel.waitForConfirmsOrDie(20_000);
-            equal(outstanding.size(), 0, "outstanding");
-            equal(channel.messageCount("java-confirms"), 2_000L, "messages");
+            Checks.equal(outstanding.size(), 0, "outstanding");
+            Checks.equal(channel.messageCount("java-confirms"), 2_000L, "messages");
         });
     }
 
@@ -254,7 +217,7 @@ public class AmqpClient {
             channel.confirmSelect();
             channel.basicPublish("amq.topic", "java.nowhere", true, null, "back".getBytes());
             channel.waitForConfirmsOrDie(10_000);
-            equal(order, List.of("return 312 NO_ROUTE java.nowhere", "ack 1"), "order");
+            Checks.equal(order, List.of("return 312 NO_ROUTE java.nowhere", "ack 1"), "order");
         });
     }
 
@@ -266,7 +229,7 @@ public class AmqpClient {
             for (int from : List.of(0, 10, 20)) {
                 List<Delivery> got = consumer.take(Math.min(10, 25 - from));
                 consumer.quiet();
-                equal(texts(got), numbers(from, Math.min(from + 10, 25)), "deliveries");
+                Checks.equal(texts(got), numbers(from, Math.min(from + 10, 25)), "deliveries");
                 channel.basicAck(tag(got.get(got.size() - 1)), true);
             }
         });
@@ -280,10 +243,10 @@ public class AmqpClient {
             channel.basicReject(tag(got.get(0)), false);
             channel.basicNack(tag(got.get(2)), true, true);
             List<Delivery> again = consumer.take(2);
-            equal(texts(again), List.of("1", "2"), "delivered again");
-            equal(again.stream().allMatch(delivery -> delivery.getEnvelope().isRedeliver()), true, "redelivered");
+            Checks.equal(texts(again), List.of("1", "2"), "delivered again");
+            Checks.equal(again.stream().allMatch(delivery -> delivery.getEnvelope().isRedeliver()), true, "redelivered");
             channel.basicRecover(true);
-            equal(texts(consumer.take(3)), List.of("1", "2", "3"), "recovered");
+            Checks.equal(texts(consumer.take(3)), List.of("1", "2", "3"), "recovered");
             channel.basicAck(0, true);
             consumer.quiet();
         });
@@ -291,15 +254,15 @@ public class AmqpClient {
 
     static void get() throws Exception {
         queue("java-get", channel -> {
-            equal(channel.basicGet("java-get", true), null, "of an empty queue");
+            Checks.equal(channel.basicGet("java-get", true), null, "of an empty queue");
             channel.confirmSelect();
             send(channel, "java-get", numbers(0, 2));
             channel.waitForConfirmsOrDie(10_000);
             GetResponse first = channel.basicGet("java-get", false);
-            equal(List.of(new String(first.getBody()), first.getMessageCount()), List.of("0", 1), "first, left");
+            Checks.equal(List.of(new String(first.getBody()), first.getMessageCount()), List.of("0", 1), "first, left");
             channel.basicReject(first.getEnvelope().getDeliveryTag(), true);
             GetResponse again = channel.basicGet("java-get", true);
-            equal(List.of(new String(again.getBody()), again.getEnvelope().isRedeliver()), List.of("0", true), "again");
+            Checks.equal(List.of(new String(again.getBody()), again.getEnvelope().isRedeliver()), List.of("0", true), "again");
         });
     }
 
@@ -308,13 +271,13 @@ public class AmqpClient {
             channel.queueDeclare("java-gone", true, false, false, null);
             Deliveries consumer = new Deliveries(channel, "java-gone", false);
             opened(other -> other.queueDelete("java-gone"));
-            equal(consumer.cancelled.get(10, TimeUnit.SECONDS), consumer.tag, "cancelled");
+            Checks.equal(consumer.cancelled.get(10, TimeUnit.SECONDS), consumer.tag, "cancelled");
         });
     }
 
     static void declareAndDelete() throws Exception {
         queue("java-declare", channel -> {
-            equal(channel.queueDeclare("java-declare", true, false, false, Map.of()).getQueue(), "java-declare", "again");
+            Checks.equal(channel.queueDeclare("java-declare", true, false, false, Map.of()).getQueue(), "java-declare", "again");
             channel.confirmSelect();
             send(channel, "java-declare", numbers(0, 2));
             channel.waitForConfirmsOrDie(10_000);
@@ -323,7 +286,7 @@ public class AmqpClient {
             consumer.take(2);
             closes(channel.getConnection(), 406, other -> other.queueDelete("java-declare", true, false));
             channel.basicCancel(consumer.tag);
-            equal(channel.queueDelete("java-declare", true, true).getMessageCount(), 0, "deleted with the queue");
+            Checks.equal(channel.queueDelete("java-declare", true, true).getMessageCount(), 0, "deleted with the queue");
         });
     }
 
@@ -349,8 +312,8 @@ public class AmqpClient {
         } catch (IOException | AlreadyClosedException refused) {
             // the reason is told to the listener
         }
-        equal(replyCode(reason.get(10, TimeUnit.SECONDS)), code, "reply code");
-        equal(connection.isOpen(), true, "connection open");
+        Checks.equal(replyCode(reason.get(10, TimeUnit.SECONDS)), code, "reply code");
+        Checks.equal(connection.isOpen(), true, "connection open");
     }
 
     static int replyCode(ShutdownSignalException reason) {
@@ -377,13 +340,13 @@ public class AmqpClient {
             factory.newConnection().close();
             throw new AssertionError("an unknown vhost was accepted");
         } catch (IOException refused) {
-            equal(replyCode((ShutdownSignalException) refused.getCause()), 530, "unknown vhost");
+            Checks.equal(replyCode((ShutdownSignalException) refused.getCause()), 530, "unknown vhost");
         }
         Connection connection = factory().newConnection();
         CompletableFuture<ShutdownSignalException> reason = new CompletableFuture<>();
         connection.addShutdownListener(reason::complete);
         connection.createChannel().basicPublish("", "x", false, true, null, new byte[0]);
-        equal(replyCode(reason.get(10, TimeUnit.SECONDS)), 540, "an immediate publish");
+        Checks.equal(replyCode(reason.get(10, TimeUnit.SECONDS)), 540, "an immediate publish");
     }
 
     static void routing() throws Exception {
@@ -404,7 +367,7 @@ public class AmqpClient {
                 for (String key : List.of("a.b", "a.b.c", "x")) channel.basicPublish(exchange, key, null, key.getBytes());
                 for (var wanted : kind.getValue().entrySet()) {
                     Deliveries consumer = consumers.get(wanted.getKey());
-                    equal(texts(consumer.take(wanted.getValue().size())), wanted.getValue(), kind.getKey() + " " + wanted.getKey());
+                    Checks.equal(texts(consumer.take(wanted.getValue().size())), wanted.getValue(), kind.getKey() + " " + wanted.getKey());
                     consumer.quiet();
                 }
                 channel.exchangeDelete(exchange);
@@ -422,7 +385,7 @@ public class AmqpClient {
             }, tag -> {});
             String replies = channel.queueDeclare().getQueue();
             RpcClient client = new RpcClient(new RpcClientParams().channel(channel).exchange("").routingKey("java-rpc").replyTo(replies).timeout(10_000));
-            for (String word : List.of("one", "two")) equal(client.stringCall(word), word.toUpperCase(), "reply");
+            for (String word : List.of("one", "two")) Checks.equal(client.stringCall(word), word.toUpperCase(), "reply");
             client.close();
         });
     }
@@ -436,7 +399,7 @@ public class AmqpClient {
                 consumers.add(new Deliveries(channel, queue, true));
                 channel.basicPublish("", queue, null, String.valueOf(number).getBytes());
             }
-            for (int number = 0; number < 100; number++) equal(texts(consumers.get(number).take(1)), numbers(number, number + 1), "received");
+            for (int number = 0; number < 100; number++) Checks.equal(texts(consumers.get(number).take(1)), numbers(number, number + 1), "received");
         }
     }
 
@@ -445,7 +408,7 @@ public class AmqpClient {
         factory.setRequestedHeartbeat(1);
         try (Connection connection = factory.newConnection()) {
             Thread.sleep(4_000);
-            equal(connection.isOpen(), true, "open after 4 idle seconds");
+            Checks.equal(connection.isOpen(), true, "open after 4 idle seconds");
             connection.createChannel().queueDeclare();
         }
     }
@@ -457,8 +420,8 @@ public class AmqpClient {
             new Deliveries(other.createChannel(), "java-abort", false).take(10);
             other.abort();
             List<Delivery> got = new Deliveries(channel, "java-abort", true).take(10);
-            equal(texts(got), numbers(0, 10), "in order");
-            equal(got.stream().allMatch(delivery -> delivery.getEnvelope().isRedeliver()), true, "redelivered");
+            Checks.equal(texts(got), numbers(0, 10), "in order");
+            Checks.equal(got.stream().allMatch(delivery -> delivery.getEnvelope().isRedeliver()), true, "redelivered");
         });
     }
 }

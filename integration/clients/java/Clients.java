@@ -13,79 +13,34 @@ import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.serialization.*;
 
-/** Apache's own Java client against a broker: java -cp 'jars/*' Clients.java BOOTSTRAP. Prints a line per check. */
+/** Apache's own Java client against a broker: java -cp 'jars/*:checks' Clients.java BOOTSTRAP. Prints a line per check. */
 public class Clients {
     static final String TOPIC = "java";
     static String bootstrap;
     static Admin admin;
-    static boolean failed;
-
-    interface Check {
-        void run() throws Exception;
-    }
 
     record Message(byte[] key, byte[] value, List<Header> headers) {}
 
     public static void main(String[] arguments) {
         bootstrap = arguments[0];
         admin = Admin.create(Map.of("bootstrap.servers", bootstrap));
-        check("create topics", Clients::createTopics);
+        Checks.check("create topics", Clients::createTopics);
         for (String compression : List.of("none", "gzip", "snappy", "lz4", "zstd"))
-            check("idempotent round trip, compression " + compression, () -> roundTrip(compression, true));
-        check("round trip, not idempotent", () -> roundTrip("none", false));
-        check("big message", Clients::bigMessage);
-        check("too big a message is refused", Clients::tooBig);
-        check("100,000 small messages in order", Clients::manySmall);
-        check("offsets by time", Clients::offsetsByTime);
-        check("commit and resume", Clients::commitAndResume);
-        check("rebalance, range", () -> rebalance("org.apache.kafka.clients.consumer.RangeAssignor"));
-        check("rebalance, cooperative sticky", () -> rebalance("org.apache.kafka.clients.consumer.CooperativeStickyAssignor"));
-        check("static members", Clients::staticMembers);
-        check("groups listed, described, offsets listed", Clients::groups);
-        check("cluster and configs described", Clients::describe);
-        check("create partitions, delete topic", Clients::growAndDelete);
+            Checks.check("idempotent round trip, compression " + compression, () -> roundTrip(compression, true));
+        Checks.check("round trip, not idempotent", () -> roundTrip("none", false));
+        Checks.check("big message", Clients::bigMessage);
+        Checks.check("too big a message is refused", Clients::tooBig);
+        Checks.check("100,000 small messages in order", Clients::manySmall);
+        Checks.check("offsets by time", Clients::offsetsByTime);
+        Checks.check("commit and resume", Clients::commitAndResume);
+        Checks.check("rebalance, range", () -> rebalance("org.apache.kafka.clients.consumer.RangeAssignor"));
+        Checks.check("rebalance, cooperative sticky", () -> rebalance("org.apache.kafka.clients.consumer.CooperativeStickyAssignor"));
+        Checks.check("static members", Clients::staticMembers);
+        Checks.check("groups listed, described, offsets listed", Clients::groups);
+        Checks.check("cluster and configs described", Clients::describe);
+        Checks.check("create partitions, delete topic", Clients::growAndDelete);
         admin.close(Duration.ofSeconds(5));
-        System.exit(failed ? 1 : 0);
-    }
-
-    static void check(String name, Check check) {
-        ExecutorService runner = Executors.newSingleThreadExecutor(task -> {
-            Thread thread = new Thread(task);
-            thread.setDaemon(true);
-            return thread;
-        });
-        try {
-            runner.submit(() -> {
-                check.run();
-                return null;
-            }).get(90, TimeUnit.SECONDS);
-            System.out.println("ok " + name);
-        } catch (ExecutionException error) {
-            error.getCause().printStackTrace();
-            fail(name, error.getCause().toString());
-        } catch (java.util.concurrent.TimeoutException error) {
-            fail(name, "no end after 90 s");
-        } catch (InterruptedException error) {
-            fail(name, "interrupted");
-        }
-        runner.shutdownNow();
-    }
-
-    static void fail(String name, String reason) {
-        failed = true;
-        System.out.println("not ok " + name + ": " + reason.replaceAll("\\s+", " "));
-    }
-
-    static void equal(Object got, Object wanted, String what) {
-        if (!Objects.deepEquals(got, wanted)) throw new AssertionError(what + ": got " + got + ", wanted " + wanted);
-    }
-
-    static void until(String what, Callable<Boolean> condition) throws Exception {
-        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(40);
-        while (!condition.call()) {
-            if (System.nanoTime() > deadline) throw new AssertionError("waited 40 s for " + what);
-            Thread.sleep(50);
-        }
+        Checks.exit();
     }
 
     static byte[] bytes(String text) {
@@ -107,7 +62,7 @@ public class Clients {
 
     static List<ConsumerRecord<byte[], byte[]>> take(Consumer<byte[], byte[]> from, int count) throws Exception {
         List<ConsumerRecord<byte[], byte[]>> records = new ArrayList<>();
-        until(count + " records", () -> {
+        Checks.until(count + " records", () -> {
             from.poll(Duration.ofMillis(200)).forEach(records::add);
             return records.size() >= count;
         });
@@ -129,12 +84,12 @@ public class Clients {
     static void createTopics() throws Exception {
         admin.createTopics(List.of(new NewTopic(TOPIC, 3, (short) 1), new NewTopic("java-times", 1, (short) 1),
             new NewTopic("java-resume", Optional.of(1), Optional.empty()).configs(Map.of("retention.ms", "86400000")))).all().get();
-        equal(admin.describeTopics(List.of(TOPIC)).allTopicNames().get().get(TOPIC).partitions().size(), 3, "partitions");
+        Checks.equal(admin.describeTopics(List.of(TOPIC)).allTopicNames().get().get(TOPIC).partitions().size(), 3, "partitions");
         try {
             admin.createTopics(List.of(new NewTopic(TOPIC, 3, (short) 1))).all().get();
             throw new AssertionError("the topic was created twice");
         } catch (ExecutionException error) {
-            equal(error.getCause().getClass(), TopicExistsException.class, "creating twice");
+            Checks.equal(error.getCause().getClass(), TopicExistsException.class, "creating twice");
         }
     }
 
@@ -154,12 +109,12 @@ public class Clients {
             for (Message m : messages) sent.add(sender.send(new ProducerRecord<>(TOPIC, 0, m.key, m.value, m.headers)));
         }
         long first = sent.get(0).get().offset();
-        for (int i = 0; i < sent.size(); i++) equal(sent.get(i).get().offset(), first + i, "offset of message " + i);
+        for (int i = 0; i < sent.size(); i++) Checks.equal(sent.get(i).get().offset(), first + i, "offset of message " + i);
         var records = readFrom(new TopicPartition(TOPIC, 0), first, messages.size());
         for (int i = 0; i < messages.size(); i++) {
-            equal(records.get(i).key(), messages.get(i).key, "key of message " + i);
-            equal(records.get(i).value(), messages.get(i).value, "value of message " + i);
-            equal(List.of(records.get(i).headers().toArray()), messages.get(i).headers, "headers of message " + i);
+            Checks.equal(records.get(i).key(), messages.get(i).key, "key of message " + i);
+            Checks.equal(records.get(i).value(), messages.get(i).value, "value of message " + i);
+            Checks.equal(List.of(records.get(i).headers().toArray()), messages.get(i).headers, "headers of message " + i);
         }
     }
 
@@ -168,7 +123,7 @@ public class Clients {
         new Random(7).nextBytes(big);
         try (var sender = producer(Map.of())) {
             long offset = sender.send(new ProducerRecord<>(TOPIC, 2, null, big)).get().offset();
-            equal(readFrom(new TopicPartition(TOPIC, 2), offset, 1).get(0).value(), big, "big message");
+            Checks.equal(readFrom(new TopicPartition(TOPIC, 2), offset, 1).get(0).value(), big, "big message");
         }
     }
 
@@ -177,7 +132,7 @@ public class Clients {
             sender.send(new ProducerRecord<>(TOPIC, 2, null, new byte[10_000_000])).get();
             throw new AssertionError("10 MB were accepted by a topic with max.message.bytes of 1 MiB");
         } catch (ExecutionException error) {
-            equal(error.getCause().getClass(), RecordTooLargeException.class, "the refusal");
+            Checks.equal(error.getCause().getClass(), RecordTooLargeException.class, "the refusal");
         }
     }
 
@@ -191,9 +146,9 @@ public class Clients {
                 if (i == 0) first = last.get().offset();
             }
         }
-        equal(last.get().offset(), first + count - 1, "offset of the last");
+        Checks.equal(last.get().offset(), first + count - 1, "offset of the last");
         var records = readFrom(new TopicPartition(TOPIC, 1), first, count);
-        for (int i = 0; i < count; i++) equal(new String(records.get(i).value()), "" + i, "value at " + i);
+        for (int i = 0; i < count; i++) Checks.equal(new String(records.get(i).value()), "" + i, "value at " + i);
     }
 
     static void offsetsByTime() throws Exception {
@@ -201,13 +156,13 @@ public class Clients {
         try (var sender = producer(Map.of()); var reader = consumer(Map.of())) {
             long base = System.currentTimeMillis() - 10_000; // retention by time would remove older ones
             for (long stamp : List.of(1_000L, 3_000L, 2_000L)) send(sender, "java-times", 0, base + stamp, "" + stamp);
-            equal(reader.beginningOffsets(List.of(partition)).get(partition), 0L, "beginning");
-            equal(reader.endOffsets(List.of(partition)).get(partition), 3L, "end");
+            Checks.equal(reader.beginningOffsets(List.of(partition)).get(partition), 0L, "beginning");
+            Checks.equal(reader.endOffsets(List.of(partition)).get(partition), 3L, "end");
             OffsetAndTimestamp found = reader.offsetsForTimes(Map.of(partition, base + 1_500)).get(partition);
-            equal(List.of(found.offset(), found.timestamp()), List.of(1L, base + 3_000), "first at or after 1.5 s");
-            equal(reader.offsetsForTimes(Map.of(partition, base + 9_000)).get(partition), null, "after the last");
+            Checks.equal(List.of(found.offset(), found.timestamp()), List.of(1L, base + 3_000), "first at or after 1.5 s");
+            Checks.equal(reader.offsetsForTimes(Map.of(partition, base + 9_000)).get(partition), null, "after the last");
         }
-        equal(admin.listOffsets(Map.of(partition, OffsetSpec.maxTimestamp())).partitionResult(partition).get().offset(), 1L, "largest timestamp");
+        Checks.equal(admin.listOffsets(Map.of(partition, OffsetSpec.maxTimestamp())).partitionResult(partition).get().offset(), 1L, "largest timestamp");
     }
 
     static void commitAndResume() throws Exception {
@@ -219,12 +174,12 @@ public class Clients {
             first.subscribe(List.of("java-resume"));
             take(first, 4);
             first.commitSync(Map.of(partition, new OffsetAndMetadata(4, "so far")));
-            equal(first.committed(Set.of(partition)).get(partition).offset(), 4L, "committed");
+            Checks.equal(first.committed(Set.of(partition)).get(partition).offset(), 4L, "committed");
         }
         try (var second = consumer(Map.of("group.id", "java-group"))) {
             second.subscribe(List.of("java-resume"));
             var values = take(second, 6).stream().map(r -> new String(r.value())).toList();
-            equal(values, List.of("4", "5", "6", "7", "8", "9"), "after resuming");
+            Checks.equal(values, List.of("4", "5", "6", "7", "8", "9"), "after resuming");
         }
     }
 
@@ -264,24 +219,24 @@ public class Clients {
         String group = "java-" + assignor.substring(assignor.lastIndexOf('.') + 1);
         Map<String, Object> options = Map.of("group.id", group, "partition.assignment.strategy", assignor);
         Member first = new Member(options);
-        until("the first member to own all", () -> first.owned.size() == 3);
+        Checks.until("the first member to own all", () -> first.owned.size() == 3);
         Member second = new Member(options);
-        until("the partitions to be shared", () -> shared(first, second));
-        equal(admin.describeConsumerGroups(List.of(group)).all().get().get(group).members().size(), 2, "members");
+        Checks.until("the partitions to be shared", () -> shared(first, second));
+        Checks.equal(admin.describeConsumerGroups(List.of(group)).all().get().get(group).members().size(), 2, "members");
         first.stop();
-        until("the second member to take over", () -> second.owned.size() == 3);
+        Checks.until("the second member to take over", () -> second.owned.size() == 3);
         second.stop();
     }
 
     static void staticMembers() throws Exception {
         Member first = new Member(Map.of("group.id", "java-static", "group.instance.id", "static-1"));
         Member second = new Member(Map.of("group.id", "java-static", "group.instance.id", "static-2"));
-        until("the partitions to be shared", () -> shared(first, second));
+        Checks.until("the partitions to be shared", () -> shared(first, second));
         Set<TopicPartition> held = second.owned;
         first.stop();
         Member again = new Member(Map.of("group.id", "java-static", "group.instance.id", "static-1"));
-        until("the returned member to own its share", () -> shared(again, second));
-        equal(second.owned, held, "what the member that stayed owns");
+        Checks.until("the returned member to own its share", () -> shared(again, second));
+        Checks.equal(second.owned, held, "what the member that stayed owns");
         again.stop();
         second.stop();
         admin.removeMembersFromConsumerGroup("java-static", new RemoveMembersFromConsumerGroupOptions(
@@ -292,23 +247,23 @@ public class Clients {
         var names = admin.listGroups().all().get().stream().map(GroupListing::groupId).collect(Collectors.toSet());
         if (!names.contains("java-group")) throw new AssertionError("java-group is not listed: " + names);
         var described = admin.describeConsumerGroups(List.of("java-group")).all().get().get("java-group");
-        equal(described.groupState(), GroupState.EMPTY, "state");
+        Checks.equal(described.groupState(), GroupState.EMPTY, "state");
         var offset = admin.listConsumerGroupOffsets("java-group").partitionsToOffsetAndMetadata().get().get(new TopicPartition("java-resume", 0));
-        equal(List.of(offset.offset(), offset.metadata()), List.of(4L, "so far"), "committed");
+        Checks.equal(List.of(offset.offset(), offset.metadata()), List.of(4L, "so far"), "committed");
     }
 
     static void describe() throws Exception {
-        equal(admin.describeCluster().nodes().get().size(), 1, "nodes");
+        Checks.equal(admin.describeCluster().nodes().get().size(), 1, "nodes");
         var resource = new ConfigResource(ConfigResource.Type.TOPIC, "java-resume");
         Config config = admin.describeConfigs(List.of(resource)).all().get().get(resource);
-        equal(config.get("retention.ms").value(), "86400000", "retention.ms as created");
-        equal(config.get("cleanup.policy").value(), "delete", "cleanup.policy");
+        Checks.equal(config.get("retention.ms").value(), "86400000", "retention.ms as created");
+        Checks.equal(config.get("cleanup.policy").value(), "delete", "cleanup.policy");
     }
 
     static void growAndDelete() throws Exception {
         admin.createPartitions(Map.of(TOPIC, NewPartitions.increaseTo(5))).all().get();
-        until("five partitions", () -> admin.describeTopics(List.of(TOPIC)).allTopicNames().get().get(TOPIC).partitions().size() == 5);
+        Checks.until("five partitions", () -> admin.describeTopics(List.of(TOPIC)).allTopicNames().get().get(TOPIC).partitions().size() == 5);
         admin.deleteTopics(List.of(TOPIC)).all().get();
-        until("the topic to go", () -> !admin.listTopics().names().get().contains(TOPIC));
+        Checks.until("the topic to go", () -> !admin.listTopics().names().get().contains(TOPIC));
     }
 }

@@ -8,65 +8,35 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"reflect"
 	"strings"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"tidegate/checks"
 )
 
-var (
-	url    string
-	failed bool
-)
+var url string
 
 func main() {
 	url = "amqp://guest:guest@" + os.Args[1] + "/"
-	check("handshake", handshake)
-	check("properties and headers of every type", roundTrip)
-	check("big and empty bodies", bodies)
-	check("5,000 confirms, single and multiple", confirms)
-	check("deferred confirms", deferredConfirms)
-	check("returned, then confirmed", returned)
-	check("no-wait methods", noWait)
-	check("prefetch, acknowledge several", prefetch)
-	check("nack and reject", nackAndReject)
-	check("get", get)
-	check("cancel", cancel)
-	check("cancelled by the server", cancelledByServer)
-	check("errors close the channel", channelErrors)
-	check("errors close the connection", connectionErrors)
-	check("heartbeats", heartbeats)
-	check("two consumers share", share)
-	if failed {
-		os.Exit(1)
-	}
-}
-
-func check(name string, run func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- run(ctx) }()
-	var err error
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		err = errors.New("no end after 60 s")
-	}
-	if err != nil {
-		failed = true
-		fmt.Printf("not ok %s: %s\n", name, strings.Join(strings.Fields(err.Error()), " "))
-		return
-	}
-	fmt.Println("ok", name)
-}
-
-func equal(got, wanted any, what string) error {
-	if !reflect.DeepEqual(got, wanted) {
-		return fmt.Errorf("%s: got %v, wanted %v", what, got, wanted)
-	}
-	return nil
+	checks.Run("handshake", handshake)
+	checks.Run("properties and headers of every type", roundTrip)
+	checks.Run("big and empty bodies", bodies)
+	checks.Run("5,000 confirms, single and multiple", confirms)
+	checks.Run("deferred confirms", deferredConfirms)
+	checks.Run("returned, then confirmed", returned)
+	checks.Run("no-wait methods", noWait)
+	checks.Run("prefetch, acknowledge several", prefetch)
+	checks.Run("nack and reject", nackAndReject)
+	checks.Run("get", get)
+	checks.Run("cancel", cancel)
+	checks.Run("cancelled by the server", cancelledByServer)
+	checks.Run("errors close the channel", channelErrors)
+	checks.Run("errors close the connection", connectionErrors)
+	checks.Run("heartbeats", heartbeats)
+	checks.Run("two consumers share", share)
+	checks.Exit()
 }
 
 // session is a connection with one channel.
@@ -166,7 +136,7 @@ func handshake(context.Context) error {
 		return err
 	}
 	agreed := connection.Config
-	if err := equal([]any{agreed.ChannelMax, agreed.FrameSize, agreed.Heartbeat}, []any{uint16(7), 10_000, 5 * time.Second}, "agreed"); err != nil {
+	if err := checks.Equal([]any{agreed.ChannelMax, agreed.FrameSize, agreed.Heartbeat}, []any{uint16(7), 10_000, 5 * time.Second}, "agreed"); err != nil {
 		return err
 	}
 	for range 7 {
@@ -212,17 +182,17 @@ func roundTrip(ctx context.Context) error {
 		}
 		got := taken[0]
 		for name, value := range sent.Headers {
-			if err := equal(got.Headers[name], value, "header "+name); err != nil {
+			if err := checks.Equal(got.Headers[name], value, "header "+name); err != nil {
 				return err
 			}
 		}
 		back := amqp.Publishing{Headers: got.Headers, ContentType: got.ContentType, ContentEncoding: got.ContentEncoding, DeliveryMode: got.DeliveryMode,
 			Priority: got.Priority, CorrelationId: got.CorrelationId, ReplyTo: got.ReplyTo, Expiration: got.Expiration, MessageId: got.MessageId,
 			Timestamp: got.Timestamp, Type: got.Type, UserId: got.UserId, AppId: got.AppId, Body: got.Body}
-		if err := equal(back, sent, "message"); err != nil {
+		if err := checks.Equal(back, sent, "message"); err != nil {
 			return err
 		}
-		return equal([]any{got.Exchange, got.RoutingKey, got.ConsumerTag, got.Redelivered}, []any{"amq.topic", "go.key", "tag", false}, "delivery")
+		return checks.Equal([]any{got.Exchange, got.RoutingKey, got.ConsumerTag, got.Redelivered}, []any{"amq.topic", "go.key", "tag", false}, "delivery")
 	})
 }
 
@@ -275,7 +245,7 @@ func confirms(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return equal(queue.Messages, count, "messages")
+		return checks.Equal(queue.Messages, count, "messages")
 	})
 }
 
@@ -313,7 +283,7 @@ func returned(ctx context.Context) error {
 		}
 		select {
 		case got := <-returns: // there before the confirmation came
-			return equal([]any{got.ReplyCode, got.ReplyText, got.Exchange, got.RoutingKey, got.MessageId, string(got.Body)},
+			return checks.Equal([]any{got.ReplyCode, got.ReplyText, got.Exchange, got.RoutingKey, got.MessageId, string(got.Body)},
 				[]any{uint16(312), "NO_ROUTE", "amq.direct", "go-nowhere", "m", "back"}, "returned")
 		default:
 			return errors.New("it was not returned before it was confirmed")
@@ -354,7 +324,7 @@ func noWait(ctx context.Context) error {
 		return err
 	}
 	_, err = s.QueueDeclare("", false, true, true, false, nil)
-	return errors.Join(err, equal(texts(got), []string{"x"}, "received"))
+	return errors.Join(err, checks.Equal(texts(got), []string{"x"}, "received"))
 }
 
 func prefetch(ctx context.Context) error {
@@ -383,7 +353,7 @@ func prefetch(ctx context.Context) error {
 				return err
 			}
 		}
-		return equal(all, numbers(25), "received")
+		return checks.Equal(all, numbers(25), "received")
 	})
 }
 
@@ -412,7 +382,7 @@ func nackAndReject(ctx context.Context) error {
 				return errors.New("not marked redelivered")
 			}
 		}
-		return errors.Join(equal(texts(again), []string{"1", "2", "3"}, "delivered again"), s.Ack(0, true), quiet(deliveries))
+		return errors.Join(checks.Equal(texts(again), []string{"1", "2", "3"}, "delivered again"), s.Ack(0, true), quiet(deliveries))
 	})
 }
 
@@ -436,7 +406,7 @@ func get(ctx context.Context) error {
 			if err != nil || !ok {
 				return fmt.Errorf("%d: %v, %w", number, ok, err)
 			}
-			if err := equal([]any{string(message.Body), int(message.MessageCount)}, []any{fmt.Sprint(number), 2 - number}, "message, left"); err != nil {
+			if err := checks.Equal([]any{string(message.Body), int(message.MessageCount)}, []any{fmt.Sprint(number), 2 - number}, "message, left"); err != nil {
 				return err
 			}
 			if number == 1 {
@@ -462,7 +432,7 @@ func cancel(ctx context.Context) error {
 			return errors.New("a delivery after the cancellation")
 		}
 		queue, err := s.QueueDeclarePassive("go-cancel", true, false, false, false, nil)
-		return errors.Join(err, equal(queue.Consumers, 0, "consumers"))
+		return errors.Join(err, checks.Equal(queue.Consumers, 0, "consumers"))
 	})
 }
 
@@ -486,7 +456,7 @@ func cancelledByServer(context.Context) error {
 			if _, open := <-deliveries; open {
 				return errors.New("a delivery after the cancellation")
 			}
-			return equal(tag, "mine", "cancelled")
+			return checks.Equal(tag, "mine", "cancelled")
 		case <-time.After(10 * time.Second):
 			return errors.New("no notification in 10 s")
 		}
@@ -604,6 +574,6 @@ func share(ctx context.Context) error {
 			seen[string(delivery.Body)] = true
 			tags[delivery.ConsumerTag]++
 		}
-		return errors.Join(equal(len(seen), count, "different messages"), equal(len(tags), 3, "consumers that had some"))
+		return errors.Join(checks.Equal(len(seen), count, "different messages"), checks.Equal(len(tags), 3, "consumers that had some"))
 	})
 }

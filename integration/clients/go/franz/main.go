@@ -8,13 +8,14 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"tidegate/checks"
 )
 
 const topic = "franz"
@@ -22,55 +23,34 @@ const topic = "franz"
 var (
 	bootstrap string
 	admin     *kadm.Client
-	failed    bool
 )
 
 func main() {
 	bootstrap = os.Args[1]
-	admin = kadm.NewClient(must(kgo.NewClient(kgo.SeedBrokers(bootstrap))))
-	check("create topics", createTopics)
+	admin = kadm.NewClient(checks.Must(kgo.NewClient(kgo.SeedBrokers(bootstrap))))
+	checks.Run("create topics", createTopics)
 	codecs := map[string]kgo.CompressionCodec{"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(),
 		"snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression()}
 	for name, codec := range codecs {
-		check("idempotent round trip, compression "+name, func(ctx context.Context) error {
+		checks.Run("idempotent round trip, compression "+name, func(ctx context.Context) error {
 			return roundTrip(ctx, kgo.ProducerBatchCompression(codec))
 		})
 	}
-	check("round trip, not idempotent", func(ctx context.Context) error {
+	checks.Run("round trip, not idempotent", func(ctx context.Context) error {
 		return roundTrip(ctx, kgo.DisableIdempotentWrite(), kgo.RequiredAcks(kgo.LeaderAck()))
 	})
-	check("big message", bigMessage)
-	check("50,000 small messages in order", manySmall)
-	check("offsets by time", offsetsByTime)
-	check("commit and resume", commitAndResume)
-	check("rebalance", rebalance)
-	check("static member", staticMember)
-	check("describe, create partitions, delete topic", describeGrowDelete)
-	if failed {
-		os.Exit(1)
-	}
-}
-
-func check(name string, run func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
-	if err := run(ctx); err != nil {
-		failed = true
-		fmt.Printf("not ok %s: %s\n", name, strings.Join(strings.Fields(err.Error()), " "))
-		return
-	}
-	fmt.Println("ok", name)
-}
-
-func must[T any](value T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return value
+	checks.Run("big message", bigMessage)
+	checks.Run("50,000 small messages in order", manySmall)
+	checks.Run("offsets by time", offsetsByTime)
+	checks.Run("commit and resume", commitAndResume)
+	checks.Run("rebalance", rebalance)
+	checks.Run("static member", staticMember)
+	checks.Run("describe, create partitions, delete topic", describeGrowDelete)
+	checks.Exit()
 }
 
 func client(options ...kgo.Opt) *kgo.Client {
-	return must(kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(bootstrap)}, options...)...))
+	return checks.Must(kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(bootstrap)}, options...)...))
 }
 
 func createTopics(ctx context.Context) error {
@@ -86,7 +66,7 @@ func createTopics(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return equal(len(topics[topic].Partitions), 3, "partitions")
+	return checks.Equal(len(topics[topic].Partitions), 3, "partitions")
 }
 
 func equal[T comparable](got, wanted T, what string) error {
@@ -174,7 +154,7 @@ func bigMessage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return equal(bytes.Equal(records[0].Value, big), true, "big message the same")
+	return checks.Equal(bytes.Equal(records[0].Value, big), true, "big message the same")
 }
 
 func manySmall(ctx context.Context) error {
@@ -216,7 +196,7 @@ func offsetsByTime(ctx context.Context) error {
 		return err
 	}
 	found, _ := offsets.Lookup("franz-times", 0)
-	if err := equal(found.Offset, 1, "first at or after 1.5 s"); err != nil {
+	if err := checks.Equal(found.Offset, 1, "first at or after 1.5 s"); err != nil {
 		return err
 	}
 	ends, err := admin.ListEndOffsets(ctx, "franz-times")
@@ -224,7 +204,7 @@ func offsetsByTime(ctx context.Context) error {
 		return err
 	}
 	end, _ := ends.Lookup("franz-times", 0)
-	return equal(end.Offset, 3, "end")
+	return checks.Equal(end.Offset, 3, "end")
 }
 
 func commitAndResume(ctx context.Context) error {
@@ -254,7 +234,7 @@ func commitAndResume(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := equal(string(records[0].Value), "4", "first after resuming"); err != nil {
+	if err := checks.Equal(string(records[0].Value), "4", "first after resuming"); err != nil {
 		return err
 	}
 	offsets, err := admin.FetchOffsets(ctx, "franz-group")
@@ -262,7 +242,7 @@ func commitAndResume(ctx context.Context) error {
 		return err
 	}
 	committed, _ := offsets.Lookup("franz-resume", 0)
-	return equal(committed.At, 4, "committed")
+	return checks.Equal(committed.At, 4, "committed")
 }
 
 // member is a group member polling on its own goroutine.
@@ -328,7 +308,7 @@ func rebalance(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := equal(len(described["franz-rebalance"].Members), 2, "members"); err != nil {
+	if err := checks.Equal(len(described["franz-rebalance"].Members), 2, "members"); err != nil {
 		return err
 	}
 	first.Close()
@@ -372,7 +352,7 @@ func describeGrowDelete(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := equal(len(topics[topic].Partitions), 5, "partitions"); err != nil {
+	if err := checks.Equal(len(topics[topic].Partitions), 5, "partitions"); err != nil {
 		return err
 	}
 	_, err = admin.DeleteTopic(ctx, topic)

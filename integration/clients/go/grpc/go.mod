@@ -17,3 +17,7 @@ require (
 
 // Generated from proto/ by integration/run setup.
 replace tidegate/tidegatev1 => ../../../.cache/grpc/go
+
+require tidegate/checks v0.0.0
+
+replace tidegate/checks => ../checks

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -21,6 +20,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	tidegate "tidegate/tidegatev1"
+
+	"tidegate/checks"
 )
 
 var (
@@ -28,41 +29,20 @@ var (
 	publisher  tidegate.PublisherClient
 	consumer   tidegate.ConsumerClient
 	admin      tidegate.AdminClient
-	failed     bool
 )
 
 func main() {
-	connection = must(grpc.NewClient("passthrough:///"+os.Args[1], grpc.WithTransportCredentials(insecure.NewCredentials())))
+	connection = checks.Must(grpc.NewClient("passthrough:///"+os.Args[1], grpc.WithTransportCredentials(insecure.NewCredentials())))
 	publisher = tidegate.NewPublisherClient(connection)
 	consumer = tidegate.NewConsumerClient(connection)
 	admin = tidegate.NewAdminClient(connection)
-	check("publish and pull", publishAndPull)
-	check("errors say why", errorsSayWhy)
-	check("50,000 messages through streams", throughStreams)
-	check("a broken stream goes on", aBrokenStreamGoesOn)
-	check("fetch", fetch)
-	check("health", health)
-	if failed {
-		os.Exit(1)
-	}
-}
-
-func check(name string, run func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
-	if err := run(ctx); err != nil {
-		failed = true
-		fmt.Printf("not ok %s: %s\n", name, strings.Join(strings.Fields(err.Error()), " "))
-		return
-	}
-	fmt.Println("ok", name)
-}
-
-func must[T any](value T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return value
+	checks.Run("publish and pull", publishAndPull)
+	checks.Run("errors say why", errorsSayWhy)
+	checks.Run("50,000 messages through streams", throughStreams)
+	checks.Run("a broken stream goes on", aBrokenStreamGoesOn)
+	checks.Run("fetch", fetch)
+	checks.Run("health", health)
+	checks.Exit()
 }
 
 // topicAndGroup creates both with one name.

@@ -1,0 +1,3 @@
+module tidegate/checks
+
+go 1.26.0
