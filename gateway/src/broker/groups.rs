@@ -1,14 +1,14 @@
 //! Groups: settings, committed offsets, leases and their settlement, lag.
 
 use tidegate_engine::group::{
-    Committed, ConsumerId, Delivery, GroupConfig, GroupInfo, LeaseRequest, OffsetCommit, PartitionLag, Settlement,
+    Committed, ConsumerId, Delivery, GroupConfig, GroupInfo, LeaseRequest, OffsetCommit, Settlement,
 };
 use tidegate_engine::{Commit, GroupName, PartitionId, Watch};
 
 use super::{Action, Broker, Principal, Resource, Result};
 
 impl Broker {
-    fn group_name(&self, principal: &Principal, action: Action, name: &str) -> Result<GroupName> {
+    pub(super) fn group_name(&self, principal: &Principal, action: Action, name: &str) -> Result<GroupName> {
         self.authorize(principal, action, Resource::Group(name))?;
         Ok(GroupName::new(principal.namespace(), name)?)
     }
@@ -164,15 +164,6 @@ impl Broker {
     pub fn release_consumer(&self, principal: &Principal, name: &str, consumer: ConsumerId) -> Result<()> {
         let name = self.group_name(principal, Action::Read, name)?;
         Ok(self.engine.release_consumer(&name, consumer)?)
-    }
-
-    /// What the group has still to consume, by partition.
-    ///
-    /// # Errors
-    /// [`super::Kind::NotFound`], [`super::Kind::Forbidden`].
-    pub fn lag(&self, principal: &Principal, name: &str) -> Result<Vec<PartitionLag>> {
-        let name = self.group_name(principal, Action::Read, name)?;
-        Ok(self.engine.lag(&name)?)
     }
 
     /// Wakes when the group may have records to lease.

@@ -78,7 +78,7 @@ impl Broker {
 
     /// The topic and index of every partition the principal may read.
     #[must_use]
-    pub fn partition_names(&self, principal: &Principal) -> HashMap<PartitionId, (String, u32)> {
+    pub(super) fn partition_names(&self, principal: &Principal) -> HashMap<PartitionId, (String, u32)> {
         let topics = self.topics(principal);
         let named = topics
             .iter()

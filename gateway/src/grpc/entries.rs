@@ -67,7 +67,7 @@ fn named<'a>(entry: &'a proto::Entry, default: &'a str) -> &'a str {
 pub(super) fn writes(grpc: &Grpc, gathering: &Gathering<'_>) -> Result<Vec<Write>> {
     let writes = gathering.writes()?;
     for (group, write) in gathering.groups().iter().zip(&writes) {
-        grpc.metrics.received(group.positions.len(), write.batch.bytes.len());
+        grpc.metrics.received.add(group.positions.len(), write.batch.bytes.len());
     }
     Ok(writes)
 }

@@ -124,7 +124,7 @@ impl Tail<'_> {
         };
         position.next = page.next_offset;
         self.left -= page.records.len() as u64;
-        self.grpc.metrics.sent(page.records.len(), page.records.iter().map(Record::size).sum());
+        self.grpc.metrics.sent.add(page.records.len(), page.records.iter().map(Record::size).sum());
         let messages: Vec<_> = page.records.iter().map(|record| received(&self.topic, place.index, record)).collect();
         Ok((!messages.is_empty()).then_some(FetchResponse { messages, gaps: Vec::new() }))
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tonic::Code;
 
-use crate::metrics::{Family, Labels, Number, Open};
+use crate::metrics::{Family, Labels, Number, Open, Tally};
 
 /// Every method, as `Service/Method`.
 macro_rules! methods {
@@ -64,10 +64,10 @@ const CODES: [&str; 17] = [
 #[derive(Debug, Default)]
 pub struct Metrics {
     requests: [[AtomicU64; CODES.len()]; PATHS.len()],
-    messages_received: AtomicU64,
-    bytes_received: AtomicU64,
-    messages_sent: AtomicU64,
-    bytes_sent: AtomicU64,
+    /// Taken in (repeats included), with their bytes as packed.
+    pub received: Tally,
+    /// Given out, with their bytes of keys, values and headers.
+    pub sent: Tally,
     connections: Arc<AtomicU64>,
     streams: Arc<AtomicU64>,
     sessions: Arc<AtomicU64>,
@@ -92,8 +92,7 @@ impl Metrics {
             let labels: Labels = vec![("method", requests.method.to_owned()), ("code", requests.code.to_owned())];
             (labels, requests.count.number())
         });
-        let (received, received_bytes) = self.messages_received();
-        let (sent, sent_bytes) = self.messages_sent();
+        let (received, sent) = (&self.received, &self.sent);
         vec![
             Family::gauge("tidegate_grpc_connections", "Connections open", self.connections()),
             Family::gauge("tidegate_grpc_streams", "Streams open", self.streams()),
@@ -102,10 +101,22 @@ impl Metrics {
                 "Consumers' sessions, those that may come back included",
                 self.sessions(),
             ),
-            Family::counter("tidegate_grpc_received_messages", "Messages published, repeats included", received),
-            Family::counter("tidegate_grpc_received_bytes", "Bytes of messages published, as packed", received_bytes),
-            Family::counter("tidegate_grpc_sent_messages", "Messages given out", sent),
-            Family::counter("tidegate_grpc_sent_bytes", "Bytes of keys, values and headers given out", sent_bytes),
+            Family::counter(
+                "tidegate_grpc_received_messages",
+                "Messages published, repeats included",
+                received.messages.get(),
+            ),
+            Family::counter(
+                "tidegate_grpc_received_bytes",
+                "Bytes of messages published, as packed",
+                received.bytes.get(),
+            ),
+            Family::counter("tidegate_grpc_sent_messages", "Messages given out", sent.messages.get()),
+            Family::counter(
+                "tidegate_grpc_sent_bytes",
+                "Bytes of keys, values and headers given out",
+                sent.bytes.get(),
+            ),
             Family::counters(
                 "tidegate_grpc_requests",
                 "Calls and streams ended, by method and status code",
@@ -124,18 +135,6 @@ impl Metrics {
         })
     }
 
-    /// Messages taken in (repeats included) and their bytes as packed.
-    #[must_use]
-    pub fn messages_received(&self) -> (u64, u64) {
-        (self.messages_received.load(Relaxed), self.bytes_received.load(Relaxed))
-    }
-
-    /// Messages given out and their bytes of keys, values and headers.
-    #[must_use]
-    pub fn messages_sent(&self) -> (u64, u64) {
-        (self.messages_sent.load(Relaxed), self.bytes_sent.load(Relaxed))
-    }
-
     /// Connections open.
     #[must_use]
     pub fn connections(&self) -> u64 {
@@ -152,16 +151,6 @@ impl Metrics {
     #[must_use]
     pub fn sessions(&self) -> u64 {
         self.sessions.load(Relaxed)
-    }
-
-    pub(super) fn received(&self, messages: usize, bytes: usize) {
-        self.messages_received.fetch_add(messages as u64, Relaxed);
-        self.bytes_received.fetch_add(bytes as u64, Relaxed);
-    }
-
-    pub(super) fn sent(&self, messages: usize, bytes: usize) {
-        self.messages_sent.fetch_add(messages as u64, Relaxed);
-        self.bytes_sent.fetch_add(bytes as u64, Relaxed);
     }
 
     /// A call has ended.

@@ -29,7 +29,7 @@ pub(super) async fn pull(grpc: &Grpc, request: PullRequest) -> Result<PullRespon
     let lease = Lease { grpc, group: &request.group, consumer: wanted.consumer, given_out: false };
     let deliveries = lease.receive(wanted, until).await?;
     let messages = deliveries.iter().map(|delivery| lease.message(delivery)).collect();
-    grpc.metrics.sent(deliveries.len(), deliveries.iter().map(|delivery| Record::size(&delivery.record)).sum());
+    grpc.metrics.sent.add(deliveries.len(), deliveries.iter().map(|delivery| Record::size(&delivery.record)).sum());
     lease.given_out();
     Ok(PullResponse { messages })
 }

@@ -84,7 +84,7 @@ pub(super) async fn browse(
     let key = query.key.as_deref().map(str::as_bytes);
     let wanted = |record: &Record| key.is_none() || record.key.as_deref() == key;
     let page = http.broker.read_page(place.id, offset, limit, wanted).await?;
-    http.metrics.sent(page.records.len(), page.records.iter().map(Record::size).sum());
+    http.metrics.sent.add(page.records.len(), page.records.iter().map(Record::size).sum());
     let body = page_body(&topic, place.index, &page, form)?;
     Ok(tagged(&fields, body, form))
 }
@@ -180,7 +180,7 @@ pub(super) async fn get_message(State(http): State<Http>, target: Target, fields
     let (index, offset) = parse_id(target.get("id"))?;
     let place = Place::find(&topic, index)?;
     let record = http.broker.record_at(place.id, offset).await?;
-    http.metrics.sent(1, record.size());
+    http.metrics.sent.add(1, record.size());
     if negotiate(&fields, &["application/octet-stream", JSON]) == Some(JSON) {
         return Ok(answer::json(StatusCode::OK, &MessageView::new(topic.name.name(), index, &record, None)));
     }

@@ -138,7 +138,7 @@ impl GroupTail {
     }
 
     fn send(&mut self, http: &Http, form: Form, deliveries: &[Delivery]) -> Result<bytes::Bytes> {
-        http.metrics.sent(deliveries.len(), deliveries.iter().map(|delivery| Record::size(&delivery.record)).sum());
+        http.metrics.sent.add(deliveries.len(), deliveries.iter().map(|delivery| Record::size(&delivery.record)).sum());
         let mut frames = Frames::new(form);
         let (now, wall_ms) = (Instant::now(), now_ms());
         for delivery in deliveries {

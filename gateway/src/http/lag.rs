@@ -1,8 +1,5 @@
 //! `GET /v1/groups/{group}/lag`: what a group has still to consume.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -16,6 +13,7 @@ use super::extract::Target;
 use super::groups::find_group;
 use super::schema::NameText;
 use super::state::{Http, now_ms};
+use crate::broker::PartitionLag;
 use crate::units;
 
 /// What a group has still to consume.
@@ -53,34 +51,27 @@ pub struct PartitionLagView {
     params(("group" = NameText, Path)),
     responses((status = 200, description = "In all and by partition", body = LagView)))]
 pub(super) async fn get_lag(State(http): State<Http>, target: Target) -> Result<Response> {
-    let (broker, principal, name) = (&http.broker, &target.principal, target.group());
+    let (principal, name) = (&target.principal, target.group());
     find_group(&http, principal, name)?;
-    let lags = broker.lag(principal, name)?;
-    let committed: HashMap<_, _> =
-        broker.committed(principal, name)?.into_iter().map(|progress| (progress.partition, progress.offset)).collect();
-    let names = broker.partition_names(principal);
-    let oldest_ms = lags.iter().filter_map(|lag| lag.oldest_timestamp_ms).min();
-    let partitions = lags.iter().filter_map(|lag| {
-        let (topic, partition) = names.get(&lag.partition)?.clone();
-        Some(PartitionLagView {
-            topic,
-            partition,
-            committed: committed.get(&lag.partition).copied(),
-            messages: lag.messages,
-            bytes: lag.bytes,
-            oldest_timestamp: lag.oldest_timestamp_ms.map(print_time),
-        })
-    });
+    let lag = http.broker.lag(principal, name)?;
     let view = LagView {
-        messages: lags.iter().map(|lag| lag.messages).sum(),
-        bytes: lags.iter().map(|lag| lag.bytes).sum(),
-        oldest_age: oldest_ms.map(age),
-        partitions: partitions.collect(),
+        messages: lag.messages,
+        bytes: lag.bytes,
+        oldest_age: lag.oldest_age(now_ms()).map(units::print_duration),
+        partitions: lag.partitions.into_iter().map(PartitionLagView::new).collect(),
     };
     Ok(answer::json(StatusCode::OK, &view))
 }
 
-fn age(timestamp_ms: i64) -> String {
-    let age = u64::try_from(now_ms().saturating_sub(timestamp_ms)).unwrap_or_default();
-    units::print_duration(Duration::from_millis(age))
+impl PartitionLagView {
+    fn new(lag: PartitionLag) -> Self {
+        Self {
+            topic: lag.topic,
+            partition: lag.partition,
+            committed: lag.committed,
+            messages: lag.messages,
+            bytes: lag.bytes,
+            oldest_timestamp: lag.oldest_timestamp_ms.map(print_time),
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use axum::http::{Method, StatusCode};
 
-use crate::metrics::{Family, Labels, Number, Open};
+use crate::metrics::{Family, Labels, Number, Open, Tally};
 
 /// What the HTTP listener has done since the process started. Read without stopping anybody.
 #[derive(Debug)]
@@ -14,10 +14,10 @@ pub struct Metrics {
     routes: Vec<Route>,
     /// Where a path's methods are in `routes`.
     by_path: BTreeMap<String, Vec<(Method, usize)>>,
-    messages_received: AtomicU64,
-    bytes_received: AtomicU64,
-    messages_sent: AtomicU64,
-    bytes_sent: AtomicU64,
+    /// Taken in (repeats included), with their bytes as packed.
+    pub received: Tally,
+    /// Given out, with their bytes of keys, values and headers.
+    pub sent: Tally,
     connections: Arc<AtomicU64>,
     streams: Arc<AtomicU64>,
 }
@@ -57,15 +57,26 @@ impl Metrics {
             ];
             (labels, requests.count.number())
         });
-        let (received, received_bytes) = self.messages_received();
-        let (sent, sent_bytes) = self.messages_sent();
+        let (received, sent) = (&self.received, &self.sent);
         vec![
             Family::gauge("tidegate_http_connections", "Connections open", self.connections()),
             Family::gauge("tidegate_http_streams", "Event streams open", self.streams()),
-            Family::counter("tidegate_http_received_messages", "Messages published, repeats included", received),
-            Family::counter("tidegate_http_received_bytes", "Bytes of messages published, as packed", received_bytes),
-            Family::counter("tidegate_http_sent_messages", "Messages given out", sent),
-            Family::counter("tidegate_http_sent_bytes", "Bytes of keys, values and headers given out", sent_bytes),
+            Family::counter(
+                "tidegate_http_received_messages",
+                "Messages published, repeats included",
+                received.messages.get(),
+            ),
+            Family::counter(
+                "tidegate_http_received_bytes",
+                "Bytes of messages published, as packed",
+                received.bytes.get(),
+            ),
+            Family::counter("tidegate_http_sent_messages", "Messages given out", sent.messages.get()),
+            Family::counter(
+                "tidegate_http_sent_bytes",
+                "Bytes of keys, values and headers given out",
+                sent.bytes.get(),
+            ),
             Family::counters("tidegate_http_requests", "Requests by route and class of status", requests.collect()),
         ]
     }
@@ -86,10 +97,8 @@ impl Metrics {
         Self {
             routes,
             by_path,
-            messages_received: AtomicU64::new(0),
-            bytes_received: AtomicU64::new(0),
-            messages_sent: AtomicU64::new(0),
-            bytes_sent: AtomicU64::new(0),
+            received: Tally::default(),
+            sent: Tally::default(),
             connections: Arc::default(),
             streams: Arc::default(),
         }
@@ -105,18 +114,6 @@ impl Metrics {
         })
     }
 
-    /// Messages taken in (repeats included) and their bytes as packed.
-    #[must_use]
-    pub fn messages_received(&self) -> (u64, u64) {
-        (self.messages_received.load(Relaxed), self.bytes_received.load(Relaxed))
-    }
-
-    /// Messages given out and their bytes of keys, values and headers.
-    #[must_use]
-    pub fn messages_sent(&self) -> (u64, u64) {
-        (self.messages_sent.load(Relaxed), self.bytes_sent.load(Relaxed))
-    }
-
     /// Connections open.
     #[must_use]
     pub fn connections(&self) -> u64 {
@@ -127,16 +124,6 @@ impl Metrics {
     #[must_use]
     pub fn streams(&self) -> u64 {
         self.streams.load(Relaxed)
-    }
-
-    pub(super) fn received(&self, messages: usize, bytes: usize) {
-        self.messages_received.fetch_add(messages as u64, Relaxed);
-        self.bytes_received.fetch_add(bytes as u64, Relaxed);
-    }
-
-    pub(super) fn sent(&self, messages: usize, bytes: usize) {
-        self.messages_sent.fetch_add(messages as u64, Relaxed);
-        self.bytes_sent.fetch_add(bytes as u64, Relaxed);
     }
 
     /// A request was answered. HEAD counts as GET.

@@ -81,7 +81,7 @@ pub(super) async fn publish(
         .map(|key| draft.dedupe(target.principal.namespace(), topic.name.name(), key, 0));
     let (record, deliver_at_ms) = draft.into_record(now_ms());
     let batch = Batch::pack(std::slice::from_ref(&record))?;
-    http.metrics.received(1, batch.bytes.len());
+    http.metrics.received.add(1, batch.bytes.len());
     let write = Write { partitions: vec![place.id], batch, dedupe, deliver_at_ms };
     let mut appends = http.broker.publish(vec![write]).await;
     let appended = appends.results.pop().unwrap_or(Err(tidegate_engine::Error::Closed))?;

@@ -158,7 +158,7 @@ async fn store<'a>(
     }
     let writes = gathering.writes()?;
     for (group, write) in groups.iter().zip(&writes) {
-        http.metrics.received(group.positions.len(), write.batch.bytes.len());
+        http.metrics.received.add(group.positions.len(), write.batch.bytes.len());
     }
     let (appended, commit) = if atomic {
         let atomic = Atomic { writes, ..Atomic::default() };

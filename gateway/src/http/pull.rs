@@ -194,7 +194,7 @@ impl<'a> Lease<'a> {
         let sign = |delivery| sign(self.http, self.caller, self.consumer, delivery);
         let messages = deliveries.iter().map(|delivery| delivered(delivery, sign(delivery))).collect();
         let body = serde_json::to_vec(&PulledView { messages, results });
-        self.http.metrics.sent(deliveries.len(), deliveries.iter().map(|delivery| delivery.record.size()).sum());
+        self.http.metrics.sent.add(deliveries.len(), deliveries.iter().map(|delivery| delivery.record.size()).sum());
         body.map(Bytes::from)
             .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))
     }

@@ -170,7 +170,7 @@ impl TopicTail {
             page => page?,
         };
         let sent = page.records.iter().map(Record::size).sum();
-        http.metrics.sent(page.records.len(), sent);
+        http.metrics.sent.add(page.records.len(), sent);
         let mut frames = Frames::new(form);
         for record in &page.records {
             self.positions[turn].next = record.offset + 1;

@@ -3,10 +3,12 @@
 mod counter;
 mod family;
 mod open;
+mod tally;
 
 pub use counter::Counter;
 pub use family::{Family, Labels, Number, Samples, encode, encode_classic};
 pub(crate) use open::Open;
+pub use tally::Tally;
 
 /// Gathers metrics of one part of the gateway.
 pub type Gather = Box<dyn Fn() -> Vec<Family> + Send + Sync>;

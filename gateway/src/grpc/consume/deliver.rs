@@ -118,7 +118,7 @@ impl Deliveries<'_> {
             (delivery, Numbered { id, timed })
         });
         let messages = Messages { encoded: encode(numbered), ..Messages::default() };
-        self.grpc.metrics.sent(deliveries.len(), bytes);
+        self.grpc.metrics.sent.add(deliveries.len(), bytes);
         self.responses.send(frame(Frame::Messages(messages))).await
     }
 
