@@ -1,11 +1,12 @@
 //! What every listener shares: accepting connections up to a limit, and draining them at shutdown.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::rt::Executor;
@@ -32,7 +33,7 @@ pub struct Surroundings {
 }
 
 /// Tells connections to finish, and knows when they have.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Drain {
     token: CancellationToken,
     tasks: TaskTracker,
@@ -162,7 +163,12 @@ pub async fn converse<C, E>(
     tokio::pin!(connection);
     let first = tokio::time::sleep(first_within);
     tokio::pin!(first);
-    let (mut watching, mut draining) = (true, false);
+    // Whoever has begun is not looked at the clock for.
+    let mut late = poll_fn(|context| match begun.load(Ordering::Relaxed) {
+        true => Poll::Pending,
+        false => first.as_mut().poll(context),
+    });
+    let mut draining = false;
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
@@ -175,12 +181,7 @@ pub async fn converse<C, E>(
                 draining = true;
                 shut_down(connection.as_mut());
             }
-            () = &mut first, if watching => {
-                watching = false;
-                if !begun.load(Ordering::Relaxed) {
-                    return;
-                }
-            }
+            () = &mut late => return,
         }
     }
 }

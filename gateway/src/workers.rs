@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -15,27 +15,32 @@ use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::metrics::Open;
+
 /// How often it is looked how busy the threads are.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Blocking calls (reads of cold data, mostly) that one thread's connections may have running.
 const BLOCKING_THREADS: usize = 64;
 
 /// The threads. They end when the last clone is gone.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Workers(Arc<Threads>);
 
+#[derive(Debug)]
 struct Threads {
     threads: Vec<Thread>,
     looks: Mutex<Looks>,
     _stop: DropGuard,
 }
 
+#[derive(Debug)]
 struct Thread {
     runtime: Handle,
-    connections: Arc<AtomicUsize>,
+    connections: Arc<AtomicU64>,
 }
 
 /// What is known of each thread's load.
+#[derive(Debug)]
 struct Looks {
     busy: Vec<Duration>,
     /// In tenths of its time, between the last two looks.
@@ -98,7 +103,7 @@ impl Looks {
     }
 
     /// The thread with the least to do; a connection given to it counts as a tenth of its time until that is known.
-    fn least(&mut self, open: impl Iterator<Item = usize>) -> usize {
+    fn least(&mut self, open: impl Iterator<Item = u64>) -> usize {
         let load = self.load.iter().zip(&self.given).map(|(load, given)| load + given);
         let least = load.zip(open).enumerate().min_by_key(|(_, load)| *load).map_or(0, |(index, _)| index);
         if let Some(given) = self.given.get_mut(least) {
@@ -116,22 +121,6 @@ impl Thread {
             .name(format!("connections-{index}"))
             .spawn(move || runtime.block_on(stop.cancelled()))?;
         Ok(Self { runtime: handle, connections: Arc::default() })
-    }
-}
-
-/// A connection, counted while it lives.
-struct Open(Arc<AtomicUsize>);
-
-impl Open {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -27,7 +27,7 @@ static TARGET: LazyLock<Target> = LazyLock::new(|| {
     let config = Config { max_wait: Duration::ZERO, ..Config::default() };
     let grpc = Grpc::new(broker, Arc::new(config), [7; 32], Drain::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    Target { runtime, routes: routes(grpc, tonic_health::server::HealthReporter::new()) }
+    Target { runtime, routes: routes(grpc) }
 });
 
 /// The status of a call that ends.

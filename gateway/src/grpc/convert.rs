@@ -87,7 +87,7 @@ fn set_properties(mut draft: Draft, properties: proto::Properties) -> Result<Dra
         (property::USER_ID, properties.user_id),
     ];
     for (name, text) in texts {
-        if !text.is_empty() {
+        if let Some(text) = text {
             set(&mut draft, name, text)?;
         }
     }
@@ -208,8 +208,7 @@ fn show_property(header: &Header, properties: &mut proto::Properties) -> Option<
         }
         _ => return None,
     };
-    // An empty text cannot be told from none.
-    *field = text().filter(|text| !text.is_empty())?.to_owned();
+    *field = Some(text()?.to_owned());
     Some(())
 }
 

@@ -89,6 +89,11 @@ impl Refusal {
     }
 }
 
+/// A value of an enum. One that a later version may know is refused rather than taken for another.
+pub(super) fn known<E: TryFrom<i32>>(name: &str, value: i32) -> Result<E> {
+    E::try_from(value).map_err(|_| Refusal::invalid(format!("{name}: this version knows no value {value}")))
+}
+
 /// The code and the reason of each kind.
 fn code_of(kind: Kind) -> (Code, &'static str) {
     match kind {

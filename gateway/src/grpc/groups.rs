@@ -5,7 +5,7 @@ use tidegate_engine::group::{GroupConfig, GroupInfo, Mode, Retry, Start};
 use tidegate_proto::v1 as proto;
 use tidegate_proto::v1::position::Position as Where;
 
-use super::error::{Refusal, Result};
+use super::error::{Refusal, Result, known};
 use super::page::page;
 use super::seek::anchor;
 use super::state::Grpc;
@@ -54,7 +54,7 @@ fn settings(namespace: &str, given: proto::GroupConfig) -> Result<GroupConfig> {
     if given.topics.is_empty() {
         return Err(Refusal::invalid("topics: name at least one"));
     }
-    let mode = match given.mode() {
+    let mode = match known::<proto::GroupMode>("mode", given.mode)? {
         proto::GroupMode::Unspecified | proto::GroupMode::Shared => Mode::Shared,
         proto::GroupMode::OrderedByKey => Mode::OrderedByKey,
     };

@@ -14,6 +14,7 @@ mod entries;
 mod error;
 mod fetch;
 mod groups;
+mod health;
 mod lag;
 mod metrics;
 mod page;

@@ -13,12 +13,11 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tonic_health::server::HealthReporter;
 use tower::Service;
 
 use super::config::Config;
 use super::consume::look_after;
-use super::services::{report, routes};
+use super::services::routes;
 use super::state::Grpc;
 use crate::listener::{Drain, Surroundings, Tasks, accept, converse};
 use crate::metrics::Gather;
@@ -26,9 +25,7 @@ use crate::metrics::Gather;
 /// Serves gRPC on `listener` until the drain is requested: then publishing streams end after what has been read, consumers
 /// are told and may settle for a while, and each connection closes after its calls.
 pub async fn serve(listener: TcpListener, grpc: Grpc) {
-    let health = HealthReporter::new();
-    report(&health, true).await;
-    let router = routes(grpc.clone(), health.clone()).into_axum_router();
+    let router = routes(grpc.clone()).into_axum_router();
     let builder = builder(&grpc.config, grpc.drain.clone());
     let (limit, drain) = (grpc.config.max_connections, grpc.drain.on_shared_threads());
     grpc.drain.spawn(look_after(grpc.clone()));
@@ -36,7 +33,6 @@ pub async fn serve(listener: TcpListener, grpc: Grpc) {
         connection(stream, router.clone(), builder.clone(), grpc.clone())
     })
     .await;
-    report(&health, false).await;
 }
 
 /// Starts the listener on a socket; what gathers its metrics.

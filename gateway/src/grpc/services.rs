@@ -4,27 +4,22 @@ use tidegate_proto::DESCRIPTORS;
 use tidegate_proto::v1::admin_server::AdminServer;
 use tidegate_proto::v1::consumer_server::ConsumerServer;
 use tidegate_proto::v1::publisher_server::PublisherServer;
-use tonic::server::NamedService;
 use tonic::service::Routes;
-use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
-use tonic_health::server::{HealthReporter, HealthService};
 use tonic_reflection::server::Builder;
 
+use super::health::Health;
 use super::state::Grpc;
-
-/// The services whose health is told; the empty name stands for the whole.
-const HEALTHY: [&str; 4] = ["", PublisherServer::<Grpc>::NAME, ConsumerServer::<Grpc>::NAME, AdminServer::<Grpc>::NAME];
 
 /// Every service, without a socket.
 #[must_use]
-pub fn routes(grpc: Grpc, health: HealthReporter) -> Routes {
+pub fn routes(grpc: Grpc) -> Routes {
     let limit = grpc.config.max_message_bytes;
     // An answer may be larger than any request: a frame of messages is as large as its largest message.
     let publisher = PublisherServer::new(grpc.clone()).max_decoding_message_size(limit);
     let consumer = ConsumerServer::new(grpc.clone()).max_decoding_message_size(limit);
+    let health = HealthServer::new(Health(grpc.drain.clone()));
     let admin = AdminServer::new(grpc).max_decoding_message_size(limit);
-    let health = HealthServer::new(HealthService::from_health_reporter(health));
     let mut routes = Routes::new(publisher).add_service(consumer).add_service(admin).add_service(health);
     let described = || {
         Builder::configure()
@@ -37,12 +32,4 @@ pub fn routes(grpc: Grpc, health: HealthReporter) -> Routes {
         routes = routes.add_service(v1).add_service(v1alpha);
     }
     routes.prepare()
-}
-
-/// Tells everybody whether the services serve.
-pub(super) async fn report(health: &HealthReporter, serving: bool) {
-    let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-    for name in HEALTHY {
-        health.set_service_status(name, status).await;
-    }
 }

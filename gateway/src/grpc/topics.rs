@@ -8,7 +8,7 @@ use tidegate_proto::v1 as proto;
 use tidegate_proto::v1::retention::{Size, Time};
 
 use super::entries;
-use super::error::Result;
+use super::error::{Result, known};
 use super::page::page;
 use super::state::Grpc;
 use super::time::{duration, length, optional_length, timestamp};
@@ -45,7 +45,7 @@ pub(super) fn list(grpc: &Grpc, request: &proto::ListTopicsRequest) -> Result<pr
 
 /// The default settings with what is given.
 fn apply(given: proto::TopicConfig, config: &TopicConfig) -> Result<TopicConfig> {
-    let durability = match given.durability() {
+    let durability = match known::<proto::Durability>("durability", given.durability)? {
         proto::Durability::Unspecified => config.durability,
         proto::Durability::Memory => Durability::Memory,
         proto::Durability::PageCache => Durability::PageCache,

@@ -1,6 +1,6 @@
 //! The listener's counters.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -13,7 +13,7 @@ use crate::metrics::{Family, Labels, Number, Open, Tally};
 pub struct Metrics {
     routes: Vec<Route>,
     /// Where a path's methods are in `routes`.
-    by_path: HashMap<String, Vec<(Method, usize)>>,
+    by_path: BTreeMap<String, Vec<(Method, usize)>>,
     /// Taken in (repeats included), with their bytes as packed.
     pub received: Tally,
     /// Given out, with their bytes of keys, values and headers.
@@ -89,7 +89,7 @@ impl Metrics {
             by_class: Default::default(),
         };
         let mut routes = vec![route("*", "")];
-        let mut by_path: HashMap<String, Vec<(Method, usize)>> = HashMap::new();
+        let mut by_path: BTreeMap<String, Vec<(Method, usize)>> = BTreeMap::new();
         for (method, path) in operations {
             routes.push(route(method.as_str(), &path));
             by_path.entry(path).or_default().push((method, routes.len() - 1));

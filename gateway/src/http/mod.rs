@@ -45,13 +45,16 @@ use error::Problem;
 
 /// Every route, without a socket.
 pub fn router(http: Http) -> Router {
-    let (api, _) = openapi::routes();
-    let api = api.method_not_allowed_fallback(method_not_allowed);
-    Router::new()
-        .route("/openapi.json", get(openapi::serve_document))
+    let (routes, _) = openapi::routes();
+    let mut router = Router::new().route("/openapi.json", get(openapi::serve_document));
+    // Not nested: that would write every request's path anew.
+    for prefix in [openapi::PREFIX, openapi::PREFIX_NAMESPACE] {
+        for (path, methods) in &routes {
+            router = router.route(&format!("{prefix}{path}"), methods.clone());
+        }
+    }
+    router
         .method_not_allowed_fallback(method_not_allowed)
-        .nest(openapi::PREFIX, api.clone())
-        .nest(openapi::PREFIX_NAMESPACE, api)
         .fallback(no_route)
         .layer(axum::middleware::from_fn_with_state(http.clone(), session::session))
         .with_state(http)

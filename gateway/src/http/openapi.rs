@@ -5,12 +5,12 @@ use axum::extract::State;
 use axum::http::{HeaderValue, Method, header};
 use axum::middleware;
 use axum::response::Response;
-use axum::routing::post;
+use axum::routing::{MethodRouter, post};
 use bytes::Bytes;
 use utoipa::OpenApi;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{self, ContentBuilder, Ref, ResponseBuilder};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 use super::error::Problem;
@@ -37,29 +37,34 @@ pub(super) const PREFIX_NAMESPACE: &str = "/v1/namespaces/{namespace}";
 struct Api;
 
 /// The routes below the prefixes, and the document that describes them.
-pub(super) fn routes() -> (axum::Router<Http>, openapi::OpenApi) {
-    let (router, mut document) = OpenApiRouter::with_openapi(Api::openapi())
-        .routes(routes!(topics::list_topics))
-        .routes(routes!(topics::put_topic, topics::get_topic, topics::patch_topic, topics::delete_topic))
-        .routes(routes!(publish::publish, browse::browse))
-        .routes(routes!(publish_batch::publish_batch))
-        .routes(routes!(browse::get_message))
-        .routes(routes!(topic_stream::stream_topic))
-        .routes(routes!(groups::list_groups))
-        .merge(
-            OpenApiRouter::new()
-                .routes(routes!(groups::put_group, groups::get_group, groups::patch_group, groups::delete_group))
-                .route_layer(middleware::from_fn(groups::refuse_actions)),
-        )
-        .routes(routes!(group_stream::stream_group))
-        .routes(routes!(lag::get_lag))
-        .split_for_parts();
+pub(super) fn routes() -> (Vec<(String, MethodRouter<Http>)>, openapi::OpenApi) {
+    let (schemas, paths, group) =
+        routes!(groups::put_group, groups::get_group, groups::patch_group, groups::delete_group);
+    let described = [
+        routes!(topics::list_topics),
+        routes!(topics::put_topic, topics::get_topic, topics::patch_topic, topics::delete_topic),
+        routes!(publish::publish, browse::browse),
+        routes!(publish_batch::publish_batch),
+        routes!(browse::get_message),
+        routes!(topic_stream::stream_topic),
+        routes!(groups::list_groups),
+        (schemas, paths, group.route_layer(middleware::from_fn(groups::refuse_actions))),
+        routes!(group_stream::stream_group),
+        routes!(lag::get_lag),
+    ];
+    let of_path = |(_, paths, methods): &UtoipaMethodRouter<Http>| {
+        paths.paths.keys().map(|path| (path.clone(), methods.clone())).collect::<Vec<_>>()
+    };
+    let mut routes: Vec<_> = described.iter().flat_map(of_path).collect();
+    // Documented action by action: the router does not split segments.
+    routes.push(("/groups/{group}".to_owned(), post(groups::act)));
+    let describing = OpenApiRouter::with_openapi(Api::openapi());
+    let mut document = described.into_iter().fold(describing, OpenApiRouter::routes).into_openapi();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     for operation in operations_mut(&mut document) {
         describe_errors(operation);
     }
-    // Documented action by action: the router does not split segments.
-    (router.route("/groups/{group}", post(groups::act)), document)
+    (routes, document)
 }
 
 fn operations_mut(document: &mut openapi::OpenApi) -> impl Iterator<Item = &mut Operation> {

@@ -6,6 +6,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::BytesMut;
 
 use super::error::Problem;
 use super::groups::Action;
@@ -20,13 +21,13 @@ const GROUP: &str = "/groups/{group}";
 /// Makes ids for requests that bring none: the process's own part and a number.
 #[derive(Debug)]
 pub(super) struct RequestIds {
-    process: u32,
+    process: String,
     next: AtomicU64,
 }
 
 impl Default for RequestIds {
     fn default() -> Self {
-        Self { process: uuid::Uuid::new_v4().as_fields().0, next: AtomicU64::new(0) }
+        Self { process: format!("{:08x}-", uuid::Uuid::new_v4().as_fields().0), next: AtomicU64::new(0) }
     }
 }
 
@@ -37,11 +38,18 @@ impl RequestIds {
         let is_usable = |id: &&HeaderValue| {
             (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
         };
-        given.filter(is_usable).cloned().unwrap_or_else(|| {
-            let number = self.next.fetch_add(1, Ordering::Relaxed);
-            HeaderValue::from_str(&format!("{:08x}-{number:x}", self.process))
-                .unwrap_or_else(|_| HeaderValue::from_static("-"))
-        })
+        given.filter(is_usable).cloned().unwrap_or_else(|| self.new_id())
+    }
+
+    /// Every request gets one, so it is put together by hand.
+    fn new_id(&self) -> HeaderValue {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
+        let digit = |nth: u32| b"0123456789abcdef"[(number >> (4 * nth)) as usize & 0xf];
+        let mut id = BytesMut::with_capacity(self.process.len() + digits as usize);
+        id.extend_from_slice(self.process.as_bytes());
+        id.extend((0..digits).rev().map(digit));
+        HeaderValue::from_maybe_shared(id.freeze()).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 }
 
@@ -95,4 +103,19 @@ fn finish(mut response: Response, id: HeaderValue) -> (Response, Option<Action>)
     }
     response.headers_mut().insert(REQUEST_ID, id);
     (response, action)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_the_processs_own_part_and_a_number_in_hexadecimal() {
+        let ids = RequestIds::default();
+        for number in [0, 1, 15, 16, 0xabc, u64::MAX] {
+            ids.next.store(number, Ordering::Relaxed);
+            assert_eq!(ids.new_id(), format!("{}{number:x}", ids.process));
+        }
+        assert_eq!(ids.process.len(), 9);
+    }
 }

@@ -243,7 +243,7 @@ class Grpc:
             value = header.text.encode() if header.WhichOneof("value") == "text" else header.binary
             seen.headers.append((header.name, header.type or None, value))
         properties = one.properties
-        seen.texts = {name: getattr(properties, name) for name in TEXTS if getattr(properties, name)}
+        seen.texts = {name: getattr(properties, name) for name in TEXTS if properties.HasField(name)}
         seen.priority = optional(properties, "priority")
         seen.ttl_ms = properties.ttl.ToMilliseconds() if properties.HasField("ttl") else None
         return seen

@@ -16,14 +16,14 @@ use std::sync::Arc;
 
 use tidegate_proto::v1::consume_request::{Frame, Start};
 use tidegate_proto::v1::consume_response::{self as response, Started};
-use tidegate_proto::v1::{ConsumeRequest, ConsumeResponse};
+use tidegate_proto::v1::{AckMode, ConsumeRequest, ConsumeResponse};
 use tokio::sync::mpsc;
 use tonic::{Code, Streaming};
 
 use self::session::Attached;
 pub(super) use self::sessions::{Sessions, look_after};
 use super::driven::Writer;
-use super::error::{Refusal, Result};
+use super::error::{Refusal, Result, known};
 use super::state::Grpc;
 use super::time::{deadline, duration};
 
@@ -86,7 +86,7 @@ fn open(grpc: &Grpc, start: &Start) -> Result<(Attached, Started)> {
         namespace: grpc.principal.namespace().to_owned(),
         group: start.group.clone(),
         ack_deadline: deadline(start.ack_deadline.as_ref())?,
-        acknowledge: start.ack_mode() == tidegate_proto::v1::AckMode::None,
+        acknowledge: known::<AckMode>("ack_mode", start.ack_mode)? == AckMode::None,
     };
     let (session, resumed) = grpc.sessions.open(grpc, &start.session_id, &wanted)?;
     let attached = Attached::new(Arc::clone(&session), wanted);

@@ -54,7 +54,7 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 struct Flow {
     credit: Credit,
-    /// Settlements whose answer is outstanding.
+    /// Answers outstanding.
     answering: usize,
     /// The consumer wants no more.
     draining: bool,
@@ -207,13 +207,12 @@ impl Attached {
         self.changed.notify_one();
     }
 
-    /// A settlement is on its way.
-    pub(super) fn settling(&self) {
+    /// Something is to be answered before the stream may end.
+    pub(super) fn owes(&self) {
         self.flow.lock().answering += 1;
-        self.changed.notify_one();
     }
 
-    /// A settlement is answered.
+    /// It is answered.
     pub(super) fn answered(&self) {
         self.flow.lock().answering -= 1;
         self.changed.notify_one();

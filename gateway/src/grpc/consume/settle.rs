@@ -65,14 +65,22 @@ pub(super) async fn read(
                 next = frames.message().now_or_never().transpose().map_err(Refusal::transport)?.flatten();
             }
         }
-        for nonce in arrived.pongs.drain(..) {
+        let pongs = std::mem::take(&mut arrived.pongs);
+        if pongs.is_empty() && arrived.requests.is_empty() {
+            continue;
+        }
+        // A drain that came with them waits until they are answered.
+        attached.owes();
+        let settled = (!arrived.requests.is_empty()).then(|| arrived.settle(grpc, attached));
+        for nonce in pongs {
             responses.send(frame(response::Frame::Pong(Pong { nonce }))).await?;
         }
-        if !arrived.requests.is_empty() {
-            let settled = arrived.settle(grpc, attached);
-            attached.settling();
-            let gone = |_| Refusal::new(tonic::Code::Cancelled, "CANCELLED", "the client is gone");
-            pending.send(settled).await.map_err(gone)?;
+        match settled {
+            None => attached.answered(),
+            Some(settled) => {
+                let gone = |_| Refusal::new(tonic::Code::Cancelled, "CANCELLED", "the client is gone");
+                pending.send(settled).await.map_err(gone)?;
+            }
         }
     }
     Ok(())

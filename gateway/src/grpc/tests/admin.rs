@@ -31,6 +31,10 @@ async fn a_topic_is_as_it_was_made() {
     admin.delete_topic(proto::DeleteTopicRequest { topic: "t".into() }).await.unwrap();
     let gone = admin.get_topic(proto::GetTopicRequest { topic: "t".into() }).await.unwrap_err();
     assert_status(&gone, Code::NotFound, "NOT_FOUND");
+    // A stronger durability of a later version is not taken for the default.
+    let later = Some(proto::TopicConfig { durability: 99, ..config });
+    let unknown = proto::CreateTopicRequest { topic: "t".into(), config: later, ..Default::default() };
+    assert_status(&admin.create_topic(unknown).await.unwrap_err(), Code::InvalidArgument, "INVALID");
     gateway.close().await;
 }
 
@@ -63,6 +67,7 @@ async fn a_group_is_as_it_was_made() {
             ..Default::default()
         },
         proto::GroupConfig { topics: vec!["a\0b".into()], ..Default::default() },
+        proto::GroupConfig { topics: vec!["t".into()], mode: 99, ..Default::default() },
     ] {
         let request = proto::CreateGroupRequest { group: "i".into(), config: Some(wrong) };
         assert_status(&admin.create_group(request).await.unwrap_err(), Code::InvalidArgument, "INVALID");

@@ -33,7 +33,7 @@ fn calls() -> Vec<(&'static str, Vec<Vec<u8>>)> {
             properties: Some(Box::new(proto::Properties {
                 ttl: Some(seconds(9)),
                 priority: Some(3),
-                content_type: "text/plain".into(),
+                content_type: Some("text/plain".into()),
                 ..Default::default()
             })),
             ..message("v")

@@ -207,6 +207,27 @@ async fn nobody_acknowledges_when_nobody_has_to() {
 }
 
 #[tokio::test]
+async fn what_came_with_a_drain_is_answered_before_the_end() {
+    let gateway = Gateway::new();
+    gateway.topic_and_group(1).await;
+    gateway.publish(numbered(0..1)).await;
+    let mut consumer = Consumer::open(&gateway, with_credit(1)).await;
+    consumer.messages(1).await;
+    // Nobody reads while these arrive together.
+    for nonce in 0..5 {
+        consumer.send(Request::Ping(request::Ping { nonce })).await;
+    }
+    consumer.ack(&[], 1, 7).await;
+    consumer.send(Request::Drain(request::Drain {})).await;
+    for expected in 0..5 {
+        assert!(matches!(consumer.frame().await, Response::Pong(response::Pong { nonce }) if nonce == expected));
+    }
+    assert_eq!(consumer.ack_result().await, response::AckResult { request_seq: 7, failed: Vec::new() });
+    assert_eq!(consumer.next().await.unwrap(), None);
+    gateway.close().await;
+}
+
+#[tokio::test]
 async fn a_drained_consumer_ends_when_all_is_settled() {
     let gateway = Gateway::new();
     gateway.topic_and_group(1).await;
@@ -263,6 +284,8 @@ async fn what_is_no_session_is_refused() {
     assert!(status.message().contains("CreateGroup"));
     let long = request::Start { client_id: "x".repeat(256), ..start() };
     assert_status(&refused(long).await, Code::InvalidArgument, "INVALID");
+    let unknown = request::Start { ack_mode: 99, ..start() };
+    assert_status(&refused(unknown).await, Code::InvalidArgument, "INVALID");
     let over = request::Start { ack_deadline: Some(seconds(0)), ..start() };
     assert_status(&refused(over).await, Code::InvalidArgument, "INVALID");
     for frame in [None, Some(Request::Ping(request::Ping { nonce: 1 }))] {

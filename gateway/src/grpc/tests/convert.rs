@@ -125,7 +125,7 @@ fn any_message() -> impl Strategy<Value = proto::Message> {
     let ttl = (0..i64::from(i32::MAX), 0..1000)
         .prop_map(|(seconds, ms)| prost_types::Duration { seconds, nanos: ms * 1_000_000 });
     let numbers = (time(), option::of(ttl), option::of(time()), option::of(0..=31_u32));
-    let texts = vec(".{0,8}", 8);
+    let texts = vec(option::of(".{0,8}"), 8);
     let headers = vec(any_header(), 0..4);
     (option::of(any_bytes()), option::of(any_bytes()), headers, numbers, texts).prop_map(
         |(value, key, headers, (timestamp, ttl, deliver_at, priority), texts)| {
@@ -175,7 +175,8 @@ fn with(properties: proto::Properties) -> proto::Entry {
 #[test]
 fn properties_are_readable_headers() {
     let given = proto::Properties {
-        content_type: "text/plain".into(),
+        content_type: Some("text/plain".into()),
+        message_id: Some(String::new()),
         ttl: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
         priority: Some(7),
         deliver_at: Some(prost_types::Timestamp { seconds: 1_767_225_600, nanos: 0 }),
@@ -187,6 +188,8 @@ fn properties_are_readable_headers() {
         Some(String::from_utf8_lossy(header.value.as_ref()?).into_owned())
     };
     assert_eq!(text("content-type").unwrap(), "text/plain");
+    assert_eq!(text("message-id").unwrap(), "", "an empty text is said");
+    assert_eq!(text("reply-to"), None, "one left out is not");
     assert_eq!(text("ttl-ms").unwrap(), "60000");
     assert_eq!(text("priority").unwrap(), "7");
     assert_eq!(text("deliver-at").unwrap(), "1767225600000");

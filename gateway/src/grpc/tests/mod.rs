@@ -25,7 +25,6 @@ use tidegate_proto::v1::publisher_client::PublisherClient;
 use tokio::sync::mpsc;
 use tonic::service::Routes;
 use tonic::{Code, Status};
-use tonic_health::server::HealthReporter;
 use tonic_types::StatusExt;
 
 use super::consume::look_after;
@@ -57,7 +56,7 @@ impl Gateway {
         let drain = Drain::default();
         let grpc = Grpc::new(broker, Arc::new(config), [7; 32], drain.clone());
         drain.spawn(look_after(grpc.clone()));
-        let routes = routes(grpc.clone(), HealthReporter::new());
+        let routes = routes(grpc.clone());
         Self { routes, grpc, drain, engine, _directory: directory }
     }
 

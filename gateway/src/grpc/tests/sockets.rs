@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
@@ -47,6 +48,27 @@ async fn health_is_told() {
     }
     let unknown = health.check(HealthCheckRequest { service: "other".into() }).await.unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
+    gateway.close().await;
+}
+
+#[tokio::test]
+async fn who_watches_health_is_told_of_the_drain_and_let_go() {
+    let gateway = Gateway::new();
+    let address = gateway.listen().await;
+    let mut health = HealthClient::new(connect(address).await);
+    let mut watch = async |service: &str| {
+        let request = HealthCheckRequest { service: service.into() };
+        health.watch(request).await.unwrap().into_inner()
+    };
+    let (mut whole, mut unknown) = (watch("").await, watch("other").await);
+    assert_eq!(whole.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    assert_eq!(unknown.message().await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
+    // Neither client lets go of its connection.
+    assert!(gateway.drain.finish(Duration::from_secs(60)).await, "the drain waited for those who watch");
+    assert_eq!(whole.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    for mut watch in [whole, unknown] {
+        assert_eq!(watch.message().await.unwrap_err().code(), Code::Unavailable);
+    }
     gateway.close().await;
 }
 

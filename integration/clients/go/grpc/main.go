@@ -83,7 +83,7 @@ func publishAndPull(ctx context.Context) error {
 	sent := &tidegate.Message{
 		Key: []byte("key"),
 		Properties: &tidegate.Properties{
-			ContentType: "text/plain", Priority: proto.Uint32(4), Ttl: durationpb.New(time.Minute),
+			ContentType: proto.String("text/plain"), Priority: proto.Uint32(4), Ttl: durationpb.New(time.Minute),
 		},
 		Headers: []*tidegate.Header{
 			{Name: "retries", Type: "int32", Value: &tidegate.Header_Text{Text: "3"}},
