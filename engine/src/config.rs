@@ -26,7 +26,8 @@ pub struct Retention {
     pub bytes: Option<u64>,
     /// Remove what every group of the topic has acknowledged (a queue).
     pub until_acknowledged: bool,
-    /// Keep the last value of each key; a tombstone (null value) is kept for `tombstones`.
+    /// Keep the last value of each key; a tombstone (null value) is kept for `tombstones`. What `time` and `bytes` remove is
+    /// removed all the same.
     pub compact: bool,
     /// How long compaction keeps a tombstone after it was written.
     pub tombstones: Duration,
@@ -40,6 +41,19 @@ impl Default for Retention {
             until_acknowledged: false,
             compact: false,
             tombstones: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+impl Retention {
+    /// The same with `compact` switched on or off, if it is to be. Switched on it takes the limits away: who wants the last value
+    /// of each key, and says no more, does not want it removed for its age or for its size.
+    #[must_use]
+    pub fn compacting(&self, compact: Option<bool>) -> Self {
+        let compact = compact.unwrap_or(self.compact);
+        match compact && !self.compact {
+            true => Self { compact, time: None, bytes: None, ..self.clone() },
+            false => Self { compact, ..self.clone() },
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod store;
 
 mod ahead;
 mod commit;
+mod committer;
 mod config;
 mod consume;
 mod counters;

@@ -1,13 +1,10 @@
-//! What happens beside appends: opening and closing, the two threads, retention, timers, snapshots, the spare segment.
+//! What happens beside appends: opening and closing, the maintenance thread, retention, timers, snapshots, the spare segment.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::MutexGuard;
-
 use crate::batch::Batch;
 use crate::counters::Counters;
-use crate::gather::Gather;
 use crate::log::{SNAPSHOT_MAGIC, SegmentKind, TailCache, Writer, recover, seal_object};
 use crate::record::StateRecord;
 use crate::schedule::SCHEDULE_PARTITION;
@@ -19,8 +16,6 @@ use crate::{Commit, Durability, EngineConfig, Error, PartitionId, Recovery, Resu
 
 /// What nobody waits for is all the same not to be forgotten in a crash a minute later.
 const MAX_LAZY_COMMIT: Duration = Duration::from_secs(10);
-/// While the disk is full the committer tries again so often.
-const DISK_FULL_RETRY: Duration = Duration::from_millis(100);
 /// The most partitions a topic can have.
 const MAX_TOPIC_PARTITIONS: u32 = 10_000;
 
@@ -65,62 +60,6 @@ impl Shard {
         Ok((Self::new(config, environment, inner, writer, recovered.manifest), report))
     }
 
-    /// The committer's thread: commits while there is work, until the shard is closed or poisoned.
-    pub(crate) fn run_committer(&self) {
-        let mut gather = Gather::new(self.config.commit_gather);
-        loop {
-            self.gather(&mut gather);
-            match self.turn() {
-                Ok(true) => {}
-                Ok(false) => {
-                    if self.lock().failed.is_some() {
-                        return;
-                    }
-                }
-                Err(Error::DiskFull) => {
-                    self.prepare_spare();
-                    std::thread::sleep(DISK_FULL_RETRY);
-                }
-                Err(_) => return,
-            }
-        }
-    }
-
-    /// Waits for work, and where that has paid, a moment longer for more of it.
-    fn gather(&self, gather: &mut Gather) {
-        let mut inner = self.lock();
-        // Where company is sure to come the committer is woken once, by the last of it and not by the first.
-        let anticipated = inner.has_no_work().then(|| gather.anticipate()).flatten();
-        if let Some(wait) = anticipated {
-            self.wait_for_company(&mut inner, gather, wait);
-        }
-        if inner.has_no_work() && inner.failed.is_none() {
-            self.work.wait(&mut inner);
-        }
-        if inner.has_time() && inner.failed.is_none() {
-            self.work.wait_for(&mut inner, self.config.lazy_commit);
-        }
-        let waiting = inner.pending.len();
-        if anticipated.is_none()
-            && waiting > 0
-            && let Some(wait) = gather.plan(waiting)
-        {
-            self.wait_for_company(&mut inner, gather, wait);
-        }
-        gather.wrote(inner.pending.len(), self.environment.clock.monotonic());
-    }
-
-    fn wait_for_company(&self, inner: &mut MutexGuard<'_, Inner>, gather: &mut Gather, wait: (usize, Duration)) {
-        if inner.failed.is_some() {
-            return;
-        }
-        let before = inner.pending.len();
-        inner.gathering = wait.0;
-        self.work.wait_for(inner, wait.1);
-        inner.gathering = 1;
-        gather.learn(before, inner.pending.len());
-    }
-
     /// The maintenance thread: a round at every interval and whenever a lease or timer is due.
     pub(crate) fn run_maintenance(&self) {
         loop {
@@ -158,7 +97,7 @@ impl Shard {
     }
 
     /// Keeps one empty segment ready, so that rolling never waits and a full disk is noticed before it hurts.
-    fn prepare_spare(&self) {
+    pub(crate) fn prepare_spare(&self) {
         let wanted = {
             let inner = self.lock();
             inner.spare.is_none()
@@ -391,10 +330,10 @@ fn retention_starts(inner: &Inner, now_ms: i64) -> Vec<(PartitionId, u64)> {
         let Some(topic) = &partition.topic else { continue };
         let retention = &topic.config.retention;
         let mut start = partition.log_start;
-        if let Some(time) = retention.time.filter(|_| !retention.compact) {
+        if let Some(time) = retention.time {
             start = start.max(start_by_time(partition, now_ms.saturating_sub(millis(time))));
         }
-        if let Some(bytes) = retention.bytes.filter(|_| !retention.compact) {
+        if let Some(bytes) = retention.bytes {
             start = start.max(start_by_bytes(partition, bytes));
         }
         if retention.until_acknowledged {

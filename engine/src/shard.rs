@@ -13,9 +13,7 @@ use crate::ahead::AheadCache;
 use crate::batch::Batch;
 use crate::counters::Counters;
 use crate::group::DeadLetter;
-use crate::log::{
-    Buffers, Entry, IndexEntry, Segment, SegmentId, SegmentKind, StoredManifest, TailCache, Writer, add_index_entries,
-};
+use crate::log::{Buffers, Entry, Segment, SegmentId, SegmentKind, StoredManifest, TailCache, Writer};
 use crate::producer::Judgement;
 use crate::read::IndexCache;
 use crate::reclaim::ReclaimPlan;
@@ -23,11 +21,8 @@ use crate::record::StateRecord;
 use crate::schedule::SCHEDULE_PARTITION;
 use crate::state::State;
 use crate::store::Environment;
-use crate::waiting::Wakes;
 use crate::{Appended, Commit, Durability, EngineConfig, Error, PartitionId, Result, Write};
 
-/// One group commit takes at most about so many bytes.
-const MAX_COMMIT_BYTES: usize = 8 << 20;
 /// Memory of reads kept for the next ones: of four of the largest, which is as many as a machine of a few cores has at a time.
 /// No setting: less makes reads of cold data cost more processor time, and more would be used by more cores only.
 const READ_BUFFER_BYTES: usize = 16 << 20;
@@ -119,11 +114,11 @@ pub(crate) enum Origin {
 /// Entries that must be in one block, and who waits for them.
 pub(crate) struct Pending {
     pub entries: Vec<Entry>,
-    number: u64,
-    durability: Durability,
-    done: Option<oneshot::Sender<Result<()>>>,
+    pub number: u64,
+    pub durability: Durability,
+    pub done: Option<oneshot::Sender<Result<()>>>,
     /// Held until it is written, or until the disk is found full.
-    budget: Option<OwnedSemaphorePermit>,
+    pub budget: Option<OwnedSemaphorePermit>,
 }
 
 impl Shard {
@@ -339,182 +334,6 @@ impl Shard {
         Ok(Appended { base_offset, append_time_ms, log_start, durability, duplicate: false })
     }
 
-    // ---- the committer ------------------------------------------------------------------------------------------
-
-    /// Commits what is queued, once. False when there was nothing to do.
-    ///
-    /// # Errors
-    /// [`Error::DiskFull`]: what did not fit is still queued. Any other: the shard is poisoned.
-    pub(crate) fn turn(&self) -> Result<bool> {
-        let mut writer = self.writer.lock();
-        let Some((mut taken, mark)) = self.take(writer.next_sequence() + 1) else { return Ok(false) };
-        let mut committed = self.commit(&mut writer, &mut taken, mark);
-        if committed == Err(Error::DiskFull) {
-            let room = writer.room();
-            let mut fitting = self.put_back_all_but(room, taken);
-            committed = if fitting.is_empty() { Ok(()) } else { self.commit(&mut writer, &mut fitting, mark) };
-            committed = committed.and(Err(Error::DiskFull));
-            taken = fitting;
-        }
-        match committed {
-            Ok(()) => Ok(true),
-            Err(Error::DiskFull) => {
-                if !taken.is_empty() {
-                    drop(self.put_back_all_but(0, taken));
-                }
-                Err(Error::DiskFull)
-            }
-            Err(error) => {
-                let poisoned = self.poison(&error);
-                taken.into_iter().for_each(|pending| pending.finish(&Err(poisoned.clone())));
-                Err(poisoned)
-            }
-        }
-    }
-
-    /// The disk is full. Returns the first of those taken, that fit the space there is. The rest is queued again and written
-    /// when it can be, for its changes are made; but who waits for it, or for anything behind it, is told.
-    fn put_back_all_but(&self, room: u64, mut taken: Vec<Pending>) -> Vec<Pending> {
-        let mut size = 0;
-        let mut fits = |pending: &Pending| {
-            size += pending.size() as u64;
-            size <= room
-        };
-        let rest = taken.split_off(taken.iter().take_while(|pending| fits(pending)).count());
-        let mut inner = self.lock();
-        inner.note_disk_full();
-        // It was of a state with these applied, and they are not written.
-        inner.snapshot_wanted |= inner.snapshot_taken.take().is_some();
-        inner.put_back(rest);
-        // Who waits to be admitted is let through, to be refused.
-        inner.pending.iter_mut().for_each(|pending| drop(pending.budget.take()));
-        let undecided = inner.pending.iter_mut().filter_map(|pending| pending.done.take()).collect::<Vec<_>>();
-        drop(inner);
-        undecided.into_iter().for_each(|done| drop(done.send(Err(Error::Undecided))));
-        taken
-    }
-
-    /// Takes from the queue what makes one block, and a snapshot of the state as of exactly that block if one is wanted.
-    fn take(&self, next_sequence: u64) -> Option<(Vec<Pending>, bool)> {
-        let mut inner = self.lock();
-        if inner.failed.is_some() {
-            return None;
-        }
-        let everything = inner.snapshot_wanted;
-        let mark = std::mem::take(&mut inner.mark_wanted);
-        if inner.pending.is_empty() && !everything && !mark {
-            return None;
-        }
-        let mut taken = Vec::new();
-        let mut bytes = 0;
-        while (everything || bytes < MAX_COMMIT_BYTES)
-            && let Some(pending) = inner.pending.pop_front()
-        {
-            bytes += pending.size();
-            taken.push(pending);
-        }
-        inner.pending_bytes -= bytes;
-        if everything && let Err(error) = self.take_snapshot(&mut inner, next_sequence) {
-            tracing::warn!(%error, "no snapshot could be taken");
-        }
-        Some((taken, mark || everything))
-    }
-
-    fn commit(&self, writer: &mut Writer, taken: &mut Vec<Pending>, mark: bool) -> Result<()> {
-        let size = taken.iter().map(Pending::size).sum::<usize>();
-        if size as u64 > writer.room() && !writer.is_empty() {
-            self.roll(writer)?;
-        }
-        let last = taken.last().map(|pending| pending.number);
-        let has_entries = taken.iter().any(|pending| !pending.entries.is_empty());
-        let written =
-            if has_entries || mark { Some(writer.write(taken.iter().flat_map(|p| &p.entries), size)?) } else { None };
-        if let Some(written) = &written {
-            let index = index_entries(taken, written.position, &written.payloads);
-            self.publish_written(writer, written.bytes.clone(), written.position, index);
-            self.lock().unmarked = has_entries;
-        }
-        let durable = taken.iter().any(|pending| pending.durability == Durability::Fsync) || mark;
-        if durable && taken.iter().any(|pending| pending.durability != Durability::Fsync) {
-            // Who asked only for the page cache need not wait for the disk.
-            let wakes = self.lock().publish_offsets(taken, Durability::PageCache);
-            wakes.send();
-            taken.retain_mut(|pending| pending.durability == Durability::Fsync || !pending.finish_early());
-        }
-        if durable && writer.is_unsynced() {
-            writer.sync()?;
-            Counters::add(&self.counters.syncs, 1);
-        }
-        let mut inner = self.lock();
-        inner.note_progress(last, durable);
-        let wakes = inner.publish_offsets(taken, Durability::Fsync);
-        drop(inner);
-        wakes.send();
-        // The last first: a session that answers in order waits for its first, and when that wakes it the others are there.
-        taken.drain(..).rev().for_each(|pending| pending.finish(&Ok(())));
-        Ok(())
-    }
-
-    /// Enters what was written into the indexes and the tail cache.
-    fn publish_written(
-        &self,
-        writer: &Writer,
-        bytes: bytes::Bytes,
-        position: u64,
-        index: Vec<(PartitionId, IndexEntry)>,
-    ) {
-        Counters::add(&self.counters.written_bytes, bytes.len() as u64);
-        Counters::add(&self.counters.blocks, 1);
-        let mut inner = self.lock();
-        inner.room = writer.room();
-        if inner.spare.is_none() && !inner.disk_full && inner.room < self.config.segment_bytes / 2 {
-            // Before what is admitted comes to more than there is space reserved for.
-            self.wake_at(&mut inner, Duration::ZERO);
-        }
-        inner.bytes_since_snapshot += bytes.len() as u64;
-        for (id, entry) in index {
-            if let Some(partition) = inner.state.partition_mut(id) {
-                partition.active.push_back(entry);
-            } else {
-                inner.state.deleted_active.entry(id).or_default().push(entry);
-            }
-        }
-        let active = inner.active;
-        inner.tail.push(active, position, bytes);
-    }
-
-    /// Seals the active segment and goes on in the next.
-    fn roll(&self, writer: &mut Writer) -> Result<()> {
-        let next = self.next_segment()?;
-        let index: Vec<_> = {
-            let inner = self.lock();
-            let written = inner.state.partitions().filter(|(_, partition)| !partition.active.is_empty());
-            let written = written.map(|(id, partition)| (id, partition.active.iter().copied().collect::<Vec<_>>()));
-            let deleted = inner.state.deleted_active.iter().map(|(id, entries)| (*id, entries.clone()));
-            written.chain(deleted.filter(|(_, entries)| !entries.is_empty())).collect()
-        };
-        let (footer, chunks) = writer.seal(&index)?;
-        writer.switch_to(Arc::clone(&next));
-        let mut inner = self.lock();
-        for (_, partition) in inner.state.partitions_mut() {
-            partition.active.clear();
-            partition.active.shrink_to_fit();
-        }
-        inner.state.deleted_active.clear();
-        for (id, chunk) in chunks {
-            inner.state.add_chunk(id, chunk);
-        }
-        let sealed = inner.active;
-        inner.sealed.insert(sealed, footer.next_sequence);
-        inner.segments_changed = true;
-        inner.active = next.id;
-        inner.room = writer.room();
-        inner.segments.insert(next.id, next);
-        inner.snapshot_wanted |= inner.bytes_since_snapshot >= self.config.segment_bytes / 2;
-        self.due.notify_one();
-        Ok(())
-    }
-
     /// A new topic's id: unique here because partition ids are never reused.
     pub(crate) fn topic_id(&self, inner: &Inner, name: &crate::TopicName) -> uuid::Uuid {
         let mut bytes = [0; 16];
@@ -522,11 +341,6 @@ impl Shard {
         bytes[8..12].copy_from_slice(&inner.state.next_partition().0.to_be_bytes());
         bytes[12..].copy_from_slice(&crate::batch::checksum(name.name().as_bytes()).to_be_bytes());
         uuid::Uuid::new_v8(bytes)
-    }
-
-    fn next_segment(&self) -> Result<Arc<Segment>> {
-        let spare = self.lock().spare.take();
-        spare.map_or_else(|| self.create_segment(SegmentKind::Log), Ok)
     }
 
     /// Creates a segment and enters it into the manifest.
@@ -545,56 +359,9 @@ impl Shard {
         }
         entered.map(|()| Arc::new(segment))
     }
-
-    /// After a failed write or sync nothing that follows could be trusted: everybody is told, and a restart is needed.
-    fn poison(&self, error: &Error) -> Error {
-        tracing::error!(%error, "the log failed: it takes no more writes until a restart");
-        let poisoned = Error::Poisoned(error.to_string());
-        let mut inner = self.lock();
-        inner.failed = Some(poisoned.clone());
-        inner.pending_bytes = 0;
-        let pending = std::mem::take(&mut inner.pending);
-        drop(inner);
-        pending.into_iter().for_each(|pending| pending.finish(&Err(poisoned.clone())));
-        poisoned
-    }
 }
 
 impl Inner {
-    fn note_progress(&mut self, written: Option<u64>, durable: bool) {
-        self.written = written.unwrap_or(self.written);
-        if durable {
-            self.durable = self.written;
-        }
-    }
-
-    /// Lets readers see batches of topics whose durability is reached. Who waited for them is woken by the caller, without
-    /// the lock: that takes system calls.
-    fn publish_offsets(&mut self, taken: &[Pending], reached: Durability) -> Wakes {
-        let mut wakes = Wakes::default();
-        let mut publish = |id: PartitionId, end: u64| {
-            if let Some(partition) = self.state.partition_mut(id)
-                && partition.durability() <= reached
-            {
-                partition.publish(id, end, &mut wakes);
-            }
-        };
-        for entry in taken.iter().flat_map(|pending| &pending.entries) {
-            match entry {
-                Entry::Batch { partition, base_offset, header, .. } => {
-                    publish(*partition, base_offset + u64::from(header.last_offset_delta) + 1)
-                }
-                Entry::Shared { targets, header, .. } => {
-                    for (id, base_offset) in targets {
-                        publish(*id, base_offset + u64::from(header.last_offset_delta) + 1);
-                    }
-                }
-                Entry::State(_) => {}
-            }
-        }
-        wakes
-    }
-
     /// From now on what does not fit the reserved space is refused; said once.
     pub(crate) fn note_disk_full(&mut self) {
         if !std::mem::replace(&mut self.disk_full, true) {
@@ -602,20 +369,6 @@ impl Inner {
                 "the disk is full: publishing will be refused, consuming goes on; free space or enlarge the volume"
             );
         }
-    }
-
-    /// Nothing for the committer to do.
-    pub(crate) fn has_no_work(&self) -> bool {
-        self.pending.is_empty() && !self.snapshot_wanted && !self.mark_wanted
-    }
-
-    /// Something to do that nobody waits for.
-    pub(crate) fn has_time(&self) -> bool {
-        !self.has_no_work()
-            && !self.snapshot_wanted
-            && !self.mark_wanted
-            && self.pending_bytes < MAX_COMMIT_BYTES
-            && !self.pending.iter().any(Pending::is_urgent)
     }
 
     /// Whether entries may be queued.
@@ -635,40 +388,7 @@ impl Inner {
         let needed = (self.pending_bytes + bytes) as u64 + reserve;
         if needed <= self.room { Ok(()) } else { Err(Error::DiskFull) }
     }
-
-    fn put_back(&mut self, taken: Vec<Pending>) {
-        for pending in taken.into_iter().rev() {
-            self.pending_bytes += pending.size();
-            self.pending.push_front(pending);
-        }
-    }
 }
-
-impl Pending {
-    fn size(&self) -> usize {
-        self.entries.iter().map(Entry::size).sum()
-    }
-
-    /// Whether somebody waits for it: to be told, or to read it.
-    fn is_urgent(&self) -> bool {
-        self.durability != Durability::Memory || self.entries.iter().any(|entry| !matches!(entry, Entry::State(_)))
-    }
-
-    fn finish(self, result: &Result<()>) {
-        if let Some(done) = self.done {
-            let _ = done.send(result.clone());
-        }
-    }
-
-    /// Tells its waiter and keeps nothing for later; true, so that it can be let go.
-    fn finish_early(&mut self) -> bool {
-        if let Some(done) = self.done.take() {
-            let _ = done.send(Ok(()));
-        }
-        true
-    }
-}
-
 /// Adds one batch to the partitions' ends: one entry, however many they are. Returns the first one's offset.
 fn push(state: &mut State, partitions: Vec<PartitionId>, batch: Batch, entries: &mut Vec<Entry>) -> Result<u64> {
     if let [partition] = partitions[..] {
@@ -688,14 +408,6 @@ fn push_one(state: &mut State, partition: PartitionId, batch: Batch, entries: &m
     let base_offset = state.push_batch(partition, &batch.header).ok_or(Error::UnknownPartition)?;
     entries.push(Entry::Batch { partition, base_offset, header: batch.header, bytes: batch.bytes });
     Ok(base_offset)
-}
-
-fn index_entries(taken: &[Pending], block: u64, payloads: &[u32]) -> Vec<(PartitionId, IndexEntry)> {
-    let mut index = Vec::with_capacity(payloads.len());
-    for (entry, payload) in taken.iter().flat_map(|pending| &pending.entries).zip(payloads) {
-        add_index_entries(entry, block + u64::from(*payload), &mut index);
-    }
-    index
 }
 
 fn kib(bytes: usize) -> u32 {

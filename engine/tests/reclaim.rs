@@ -51,6 +51,40 @@ async fn dead_segments_are_deleted_and_mostly_dead_ones_rewritten() {
 }
 
 #[tokio::test]
+async fn a_compacted_topic_with_limits_keeps_to_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    let retention = Retention { compact: true, bytes: Some(20_000), ..forever() };
+    let config = TopicConfig { retention, ..TopicConfig::default() };
+    let table = topic(&engine, "table", 1, config).await.partitions[0];
+    for round in 0..300u32 {
+        let value = format!("{round} {}", "v".repeat(700));
+        write(&engine, Write::new(table, Batch::pack(&[record(Some(&format!("key{round}")), Some(&value))]).unwrap()))
+            .await;
+    }
+    for _ in 0..10 {
+        engine.maintain().unwrap();
+        settle(&engine).await;
+    }
+    // Sealed segments, of 64 KiB here, are removed whole; everything together would be 220 KB.
+    let partition = engine.partition(table).unwrap();
+    assert!(partition.log_start > 0 && partition.bytes < 20_000 + (128 << 10), "{} bytes are kept", partition.bytes);
+    let kept = read_all(&engine, table).await;
+    assert_eq!(kept.len() as u64, 300 - partition.log_start);
+}
+
+#[test]
+fn who_asks_for_the_last_value_of_each_key_gets_it_for_ever() {
+    let default = Retention::default();
+    let compacting = default.compacting(Some(true));
+    assert_eq!((compacting.compact, compacting.time, compacting.bytes), (true, None, None));
+    let limited = Retention { compact: true, ..default.clone() };
+    assert_eq!(limited.compacting(Some(true)), limited, "it compacts already, with its limits");
+    assert_eq!(limited.compacting(None), limited);
+    assert_eq!(default.compacting(None), default);
+}
+
+#[tokio::test]
 async fn compaction_keeps_the_last_value_of_each_key() {
     let directory = tempfile::tempdir().unwrap();
     let engine = open_manual(directory.path());

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use hyper::rt::Executor;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::identity::Identity;
+use crate::workers::Workers;
 
 /// What a listener is started with.
 pub struct Surroundings {
@@ -31,13 +32,26 @@ pub struct Surroundings {
 }
 
 /// Tells connections to finish, and knows when they have.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Drain {
     token: CancellationToken,
     tasks: TaskTracker,
+    workers: Option<Workers>,
 }
 
 impl Drain {
+    /// One whose connections run on threads of their own.
+    #[must_use]
+    pub fn with_workers(workers: Workers) -> Self {
+        Self { workers: Some(workers), ..Self::default() }
+    }
+
+    /// The same for connections that are served by many tasks, which the runtime's threads share.
+    #[must_use]
+    pub fn on_shared_threads(&self) -> Self {
+        Self { workers: None, ..self.clone() }
+    }
+
     /// Resolves when connections should finish what they have begun and close.
     pub async fn requested(&self) {
         self.token.cancelled().await;
@@ -57,6 +71,31 @@ impl Drain {
         self.tasks.spawn(task);
     }
 
+    /// Runs a connection as a task that the drain waits for.
+    fn serve<S, F>(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit, session: &Arc<S>)
+    where
+        S: Fn(TcpStream, SocketAddr) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some(workers) = &self.workers else {
+            let session = session(stream, peer);
+            return self.spawn(async move {
+                session.await;
+                drop(permit);
+            });
+        };
+        let session = Arc::clone(session);
+        let stream = stream.into_std();
+        workers.spawn(&self.tasks, async move {
+            // The thread's own runtime wakes it from now on.
+            match stream.and_then(TcpStream::from_std) {
+                Ok(stream) => session(stream, peer).await,
+                Err(error) => tracing::warn!(%peer, %error, "a connection could not be taken over"),
+            }
+            drop(permit);
+        });
+    }
+
     /// Asks everybody to finish and waits, at most so long. False when somebody had not finished.
     pub async fn finish(&self, within: Duration) -> bool {
         self.token.cancel();
@@ -69,9 +108,10 @@ impl Drain {
 /// kernel's queue. Each runs `session` as a task the drain waits for.
 pub async fn accept<S, F>(listener: TcpListener, max_connections: usize, drain: Drain, session: S)
 where
-    S: Fn(TcpStream, SocketAddr) -> F,
+    S: Fn(TcpStream, SocketAddr) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
+    let session = Arc::new(session);
     let permits = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
     loop {
         let permit = tokio::select! {
@@ -84,13 +124,7 @@ where
             () = drain.requested() => return,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let session = session(stream, peer);
-                drain.spawn(async move {
-                    session.await;
-                    drop(permit);
-                });
-            }
+            Ok((stream, peer)) => drain.serve(stream, peer, permit, &session),
             Err(error) => {
                 // Out of file descriptors, usually: wait for connections to close rather than spin.
                 tracing::warn!(%error, "could not accept a connection");

@@ -10,16 +10,19 @@ use tidegate_engine::batch::{Batch, BatchBuilder};
 use tidegate_engine::{Appends, Commit, Error as EngineError, PartitionId, Write};
 
 use super::channel::ChannelKey;
-use super::codec::{Basic, ContentHeader, Method, Text};
+use super::codec::{Basic, ContentHeader, Method, Properties, Publish, Text};
 use super::confirm::{Confirmation, Sequence};
+use super::connection::Ended;
 use super::convert::Incoming;
 use super::error::{Code, Exception, Result};
 use super::reply_to::REPLY_TO;
-use super::session::{Session, now_ms};
+use super::session::{PUBLISH, Session, now_ms};
 use crate::broker::{self, Route};
 
 /// A batch is closed at this size, so that one message more does not make it too large for its topic.
 const BATCH_BYTES: usize = 256 << 10;
+/// Room is taken for a batch before it is filled up to this size.
+const MAX_ROOM: usize = 64 << 10;
 /// Routes a connection remembers.
 const MAX_ROUTES: usize = 1024;
 /// A message that is being received.
@@ -102,6 +105,8 @@ struct Outbound {
 #[derive(Default)]
 pub(super) struct Publishing {
     filling: Vec<Filling>,
+    /// How large the last batches were: what the next will probably need.
+    room: usize,
     /// Where each partition's last message of them is: a later one must not come before it.
     last: HashMap<PartitionId, usize>,
     /// Refused for want of space, and to be tried again.
@@ -138,12 +143,17 @@ impl Publishing {
                 && filling.deliver_at_ms == deliver_at_ms
                 && filling.builder.bytes() + size <= BATCH_BYTES
         };
-        let last = partitions.first().and_then(|first| self.last.get(first)).copied();
-        let open = last.filter(|index| {
-            partitions.iter().all(|id| self.last.get(id) == Some(index)) && self.filling.get(*index).is_some_and(fits)
+        // Most messages go where the one before them went.
+        let newest = self.filling.len().checked_sub(1).filter(|index| fits(&self.filling[*index]));
+        let open = newest.or_else(|| {
+            let last = partitions.first().and_then(|first| self.last.get(first)).copied();
+            last.filter(|index| {
+                partitions.iter().all(|id| self.last.get(id) == Some(index))
+                    && self.filling.get(*index).is_some_and(fits)
+            })
         });
         let index = open.unwrap_or_else(|| {
-            let (builder, publishers) = (BatchBuilder::new(), Vec::new());
+            let (builder, publishers) = (BatchBuilder::with_room(self.room), Vec::new());
             self.filling.push(Filling { partitions: partitions.to_vec(), builder, deliver_at_ms, publishers });
             let index = self.filling.len() - 1;
             self.last.extend(partitions.iter().map(|id| (*id, index)));
@@ -157,6 +167,8 @@ impl Publishing {
         self.last.clear();
         self.now_ms = None;
         let mut outbound = mem::take(&mut self.stuck);
+        let bytes: usize = self.filling.iter().map(|filling| filling.builder.bytes()).sum();
+        self.room = (bytes / self.filling.len().max(1)).min(MAX_ROOM);
         for Filling { partitions, builder, deliver_at_ms, publishers } in self.filling.drain(..) {
             let batch = builder.finish().map_err(broker::Error::from)?;
             outbound.push(Outbound { write: Write { partitions, batch, dedupe: None, deliver_at_ms }, publishers });
@@ -200,7 +212,7 @@ impl Session<'_> {
         }
         let is_whole = header.body_size == 0;
         incoming.header = Some(header);
-        if is_whole { self.publish(id) } else { Ok(()) }
+        if is_whole { self.publish_received(id) } else { Ok(()) }
     }
 
     pub(super) fn content_body(&mut self, id: u16, part: Bytes) -> Result<()> {
@@ -225,7 +237,7 @@ impl Session<'_> {
         if received == size {
             incoming.push(part);
             self.unfinished_bytes = unfinished - before;
-            return self.publish(id);
+            return self.publish_received(id);
         }
         if unfinished + length > max {
             let message = format!("messages of {max} bytes are begun and not finished (max_unfinished_bytes)");
@@ -236,47 +248,72 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// A message has come whole.
-    fn publish(&mut self, id: u16) -> Result<()> {
-        let channel = self.channel(id)?;
-        let Some(Receiving { exchange, routing_key, mandatory, header: Some(header), body }) = channel.receiving.take()
+    /// Takes the messages that have come whole, up to the first thing that is anything else.
+    pub(super) fn publish_whole(&mut self) -> Result<(), Ended> {
+        let frames = self.wire.reader.frames()?;
+        let mut at = 0;
+        let mut refused = None;
+        while self.may_read()
+            && refused.is_none()
+            && let Some((message, size)) = Publish::read(&frames[at..], self.wire.reader.limits())
+            && message.body.len() <= self.listener.config.max_message_bytes
+            && self.is_ready(message.channel)
+        {
+            at += size;
+            self.pace.handled();
+            refused = self.publish(&message).err().map(|exception| (message.channel, exception));
+        }
+        self.wire.reader.done(frames, at);
+        refused.map_or(Ok(()), |(channel, exception)| self.fail(channel, exception, PUBLISH))
+    }
+
+    /// The last part of a message has come.
+    fn publish_received(&mut self, id: u16) -> Result<()> {
+        let Some(Receiving { exchange, routing_key, mandatory, header: Some(header), body }) =
+            self.channel(id)?.receiving.take()
         else {
             return Ok(());
         };
+        let (exchange, routing_key, properties) = (&*exchange, &*routing_key, &*header.properties);
+        self.publish(&Publish { channel: id, exchange, routing_key, mandatory, properties, body: &body.bytes() })
+    }
+
+    fn publish(&mut self, message: &Publish<'_>) -> Result<()> {
+        let Publish { channel: id, exchange, routing_key, mandatory, properties, body } = *message;
+        let channel = self.channel(id)?;
         let number = channel.confirms.as_mut().map(|last| {
             *last += 1;
             *last
         });
         let publisher = Publisher { channel: channel.key, number };
-        let body = body.bytes();
         self.listener.metrics.published.add(1);
-        let mut properties = header.parse_properties(self.wire.reader.limits())?;
+        let mut properties = Properties::parse(properties, self.wire.reader.limits())?;
         self.check_user(properties.user_id)?;
         let reply_queue;
         if properties.reply_to == Some(REPLY_TO.as_bytes()) {
             reply_queue = self.reply_queue(id)?;
             properties.reply_to = Some(reply_queue.as_bytes());
         }
-        let route = self.route_with_copies(&exchange, &routing_key, properties.headers)?;
+        let route = self.route_with_copies(exchange, routing_key, properties.headers)?;
         if route.topics.is_empty() {
             if mandatory {
-                self.give_back_unroutable(id, &exchange, &routing_key, &header, &body);
+                self.give_back_unroutable(message);
             }
             return self.unroutable(publisher);
         }
-        let message = Incoming::new(&exchange, &routing_key, &properties, &body)?;
+        let incoming = Incoming::new(exchange, routing_key, &properties, body)?;
         let placed: Vec<PartitionId>;
         let partitions = match &route.partitions {
             Some(partitions) => partitions,
             None => {
-                let key = message.key();
+                let key = incoming.key();
                 placed = route.topics.iter().map(|topic| self.listener.broker.place(topic, key).id).collect();
                 &placed
             }
         };
         let now_ms = *self.publishing.now_ms.get_or_insert_with(now_ms);
-        let filling = self.publishing.batch(partitions, message.deliver_at_ms(now_ms), body.len());
-        message.append(&mut filling.builder, now_ms)?;
+        let filling = self.publishing.batch(partitions, incoming.deliver_at_ms(now_ms), body.len());
+        incoming.append(&mut filling.builder, now_ms)?;
         filling.publishers.push(publisher);
         self.publishing.sequences.extend(number.map(|number| (publisher.channel, number)));
         Ok(())
@@ -295,22 +332,16 @@ impl Session<'_> {
         }
     }
 
-    fn give_back_unroutable(
-        &mut self,
-        id: u16,
-        exchange: &Text,
-        routing_key: &Text,
-        header: &ContentHeader,
-        body: &Bytes,
-    ) {
+    fn give_back_unroutable(&mut self, message: &Publish<'_>) {
         let returned = Basic::Return {
             reply_code: 312,
             reply_text: Text::from_static("NO_ROUTE"),
-            exchange: exchange.clone(),
-            routing_key: routing_key.clone(),
+            exchange: message.exchange.into(),
+            routing_key: message.routing_key.into(),
         };
-        let properties = |out: &mut BytesMut| out.extend_from_slice(&header.properties);
-        self.wire.outbox.content(id, &Method::Basic(returned), properties, body, self.opened.max_frame_bytes);
+        let properties = |out: &mut BytesMut| out.extend_from_slice(message.properties);
+        let (body, max_frame_bytes) = (Bytes::copy_from_slice(message.body), self.opened.max_frame_bytes);
+        self.wire.outbox.content(message.channel, &Method::Basic(returned), properties, &body, max_frame_bytes);
     }
 
     /// Nobody takes it, and with that everything is done that was to be done with it.
@@ -325,17 +356,17 @@ impl Session<'_> {
     }
 
     /// Where messages of an exchange and a routing key go. Most publishers name the same again and again.
-    pub(super) fn route(&mut self, exchange: &Text, routing_key: &Text) -> Result<Arc<Route>> {
+    pub(super) fn route(&mut self, exchange: &str, routing_key: &str) -> Result<Arc<Route>> {
         let broker = &self.listener.broker;
         let publishing = &mut self.publishing;
         if let Some((of, with, route)) = &publishing.last_route
-            && **of == **exchange
-            && **with == **routing_key
+            && **of == *exchange
+            && **with == *routing_key
             && broker.is_current(route)
         {
             return Ok(Arc::clone(route));
         }
-        let key: (Box<str>, Box<str>) = (exchange.as_str().into(), routing_key.as_str().into());
+        let key: (Box<str>, Box<str>) = (exchange.into(), routing_key.into());
         let route = match publishing.routes.get(&key).filter(|route| broker.is_current(route)) {
             Some(route) => Arc::clone(route),
             None => {

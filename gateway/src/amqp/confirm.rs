@@ -1,5 +1,6 @@
 //! Class 85: publishers are told when what they published is durable.
 
+use futures_util::{FutureExt, StreamExt};
 use tidegate_engine::Commit;
 
 use super::channel::ChannelKey;
@@ -28,6 +29,12 @@ impl Confirmation {
                 return self.failed();
             }
         }
+        self
+    }
+
+    fn and(mut self, later: Self) -> Self {
+        self.published.extend(later.published);
+        self.refused.extend(later.refused);
         self
     }
 
@@ -62,8 +69,16 @@ impl Session<'_> {
         }
     }
 
+    /// One commit often ends several confirmations: a publisher is told of all of them in one word.
+    pub(super) fn confirm_with_company(&mut self, mut confirmation: Confirmation) {
+        while let Some(Some(later)) = self.confirmations.next().now_or_never() {
+            confirmation = confirmation.and(later);
+        }
+        self.confirm(&confirmation);
+    }
+
     /// Tells publishers. The refused are named one by one, then everything up to the last that was kept is confirmed at once.
-    pub(super) fn confirm(&mut self, confirmation: &Confirmation) {
+    fn confirm(&mut self, confirmation: &Confirmation) {
         let Confirmation { published, refused } = confirmation;
         self.publishing.confirmed(published.len());
         self.listener.metrics.refused.add(refused.len());

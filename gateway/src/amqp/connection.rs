@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use super::Listener;
 use super::codec::{Connection, Frame, FrameReader, Limits, Malformed, Method, Outbox, PROTOCOL_HEADER, Payload};
 use super::error::{Code, Exception};
 use super::handshake::{self, Opened};
 use super::session::Session;
+use super::socket::Socket;
 use crate::listener::Drain;
 
 /// Why a connection ends.
@@ -46,17 +46,15 @@ impl From<Exception> for Ended {
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The bytes of a connection, both ways.
-pub(super) struct Wire<'a> {
+pub(super) struct Wire {
     pub(super) reader: FrameReader,
     pub(super) outbox: Outbox,
-    pub(super) input: ReadHalf<'a>,
-    pub(super) output: WriteHalf<'a>,
+    pub(super) socket: Socket,
 }
 
-impl<'a> Wire<'a> {
-    fn new(stream: &'a mut TcpStream, limits: Limits) -> Self {
-        let (input, output) = stream.split();
-        Self { reader: FrameReader::new(limits), outbox: Outbox::default(), input, output }
+impl Wire {
+    fn new(stream: TcpStream, limits: Limits) -> Self {
+        Self { reader: FrameReader::new(limits), outbox: Outbox::default(), socket: Socket::new(stream) }
     }
 
     pub(super) fn set_limits(&mut self, limits: Limits) {
@@ -83,7 +81,7 @@ impl<'a> Wire<'a> {
     }
 
     async fn fill(&mut self) -> Result<(), Ended> {
-        match self.reader.fill(&mut self.input).await? {
+        match self.reader.fill(&mut self.socket.halves().0).await? {
             0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
             _ => Ok(()),
         }
@@ -97,17 +95,17 @@ impl<'a> Wire<'a> {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        self.outbox.flush(&mut self.output).await.map(drop)
+        self.outbox.flush(&mut self.socket.halves().1).await.map(drop)
     }
 }
 
 /// Runs a connection to its end.
-pub(super) async fn run(listener: Arc<Listener>, mut stream: TcpStream, address: SocketAddr, drain: Drain) {
+pub(super) async fn run(listener: Arc<Listener>, stream: TcpStream, address: SocketAddr, drain: Drain) {
     let metrics = &listener.metrics;
     metrics.connections.add(1);
     metrics.connections_accepted.add(1);
     let _ = stream.set_nodelay(true);
-    let mut wire = Wire::new(&mut stream, Limits::default());
+    let mut wire = Wire::new(stream, Limits::default());
     let ended = match open(&listener, &mut wire, &drain).await {
         Ok(opened) => {
             let mut session = Session::new(&listener, wire, opened);
@@ -132,7 +130,7 @@ pub(super) async fn run(listener: Arc<Listener>, mut stream: TcpStream, address:
     metrics.connections.sub(1);
 }
 
-async fn open(listener: &Listener, wire: &mut Wire<'_>, drain: &Drain) -> Result<Opened, Ended> {
+async fn open(listener: &Listener, wire: &mut Wire, drain: &Drain) -> Result<Opened, Ended> {
     tokio::select! {
         opened = tokio::time::timeout(listener.config.handshake_timeout, handshake::open(listener, wire)) => {
             opened.unwrap_or(Err(Ended::TooSlow))
@@ -142,7 +140,8 @@ async fn open(listener: &Listener, wire: &mut Wire<'_>, drain: &Drain) -> Result
 }
 
 /// Tells the client why, and waits for it to answer.
-async fn say_goodbye(wire: &mut Wire<'_>, ended: Ended) -> Result<(), Ended> {
+async fn say_goodbye(wire: &mut Wire, ended: Ended) -> Result<(), Ended> {
+    wire.socket.watch()?;
     let (code, text, class_id, method_id) = match &ended {
         Ended::Malformed(Malformed::ProtocolHeader) => {
             wire.outbox.raw(&PROTOCOL_HEADER);

@@ -32,7 +32,7 @@ const MECHANISMS: &str = "PLAIN AMQPLAIN";
 const GUEST: &str = "guest";
 
 /// Opens a connection.
-pub(super) async fn open(listener: &Listener, wire: &mut Wire<'_>) -> Result<Opened, Ended> {
+pub(super) async fn open(listener: &Listener, wire: &mut Wire) -> Result<Opened, Ended> {
     wire.protocol_header().await?;
     wire.send(start()).await?;
     let Connection::StartOk { client_properties, mechanism, response, .. } = receive(wire).await? else {
@@ -141,7 +141,7 @@ fn amqplain(response: &[u8]) -> Option<Credentials<'_>> {
     text(b"LOGIN").zip(text(b"PASSWORD"))
 }
 
-async fn tune(listener: &Listener, wire: &mut Wire<'_>) -> Result<(u16, usize, Option<Duration>), Ended> {
+async fn tune(listener: &Listener, wire: &mut Wire) -> Result<(u16, usize, Option<Duration>), Ended> {
     let config = &listener.config;
     let frame_max = config.max_frame_bytes;
     let heartbeat = u16::try_from(config.heartbeat.as_secs()).unwrap_or(u16::MAX);
@@ -187,7 +187,7 @@ fn check_virtual_host(name: &str) -> Result<(), Exception> {
     ))
 }
 
-async fn receive(wire: &mut Wire<'_>) -> Result<Connection, Ended> {
+async fn receive(wire: &mut Wire) -> Result<Connection, Ended> {
     let frame = wire.receive().await?;
     match frame.payload {
         Payload::Method(Method::Connection(Connection::Close { .. })) if frame.channel == 0 => {

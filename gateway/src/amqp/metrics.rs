@@ -17,6 +17,8 @@ pub struct Metrics {
     pub channels_refused: Counter,
     /// Consumers now.
     pub consumers: Counter,
+    /// Times that something was read from a socket.
+    pub reads: Counter,
     /// Bytes received.
     pub bytes_in: Counter,
     /// Bytes sent.
@@ -60,6 +62,7 @@ impl Metrics {
                 &self.channels_refused,
             ),
             gauge("tidegate_amqp_consumers", "Consumers", &self.consumers),
+            counter("tidegate_amqp_reads", "Times that something was read from a socket", &self.reads),
             counter("tidegate_amqp_received_bytes", "Bytes received", &self.bytes_in),
             counter("tidegate_amqp_sent_bytes", "Bytes sent", &self.bytes_out),
             counter("tidegate_amqp_published_messages", "Messages published", &self.published),

@@ -1,7 +1,7 @@
 //! The AMQP listener: AMQP 0-9-1 with RabbitMQ's extensions in front of the broker.
 //!
 //! A queue is a topic and a group of one name, a consumer leases what it is sent, an acknowledgement settles the lease.
-//! `connection` is a socket from beginning to end, `handshake` opens it, `session` runs it; `channel` is what a channel remembers; then a file per class, and one
+//! `connection` is a socket from beginning to end, `handshake` opens it, `session` runs it, `clock` is what it does as time passes, `pace` says when its `socket` may rest; `channel` is what a channel remembers; then a file per class, and one
 //! for each thing done with messages: `basic_publish`, `basic_consume`, `basic_get`, `basic_settle`. `codec` is bytes,
 //! `convert` messages.
 
@@ -10,6 +10,7 @@ mod basic_get;
 mod basic_publish;
 mod basic_settle;
 mod channel;
+mod clock;
 pub mod codec;
 mod config;
 mod confirm;
@@ -19,10 +20,12 @@ mod error;
 mod exchange;
 mod handshake;
 mod metrics;
+mod pace;
 mod queue;
 mod reply_to;
 mod sender_selected;
 mod session;
+mod socket;
 #[cfg(test)]
 mod tests;
 

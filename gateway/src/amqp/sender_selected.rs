@@ -15,8 +15,8 @@ impl Session<'_> {
     /// Where a message goes: by its routing key, and by those in its headers.
     pub(super) fn route_with_copies(
         &mut self,
-        exchange: &Text,
-        routing_key: &Text,
+        exchange: &str,
+        routing_key: &str,
         headers: Option<RawTable<'_>>,
     ) -> Result<Arc<Route>> {
         let route = self.route(exchange, routing_key)?;

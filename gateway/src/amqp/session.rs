@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::{Abortable, Aborted, BoxFuture};
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use tidegate_engine::group::ConsumerId;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::Instant;
 
 use super::Listener;
 use super::basic_consume::Consumer;
@@ -25,6 +25,7 @@ use super::confirm::Confirmation;
 use super::connection::{Ended, Wire};
 use super::error::{Code, Exception, Result};
 use super::handshake::Opened;
+use super::pace::Pace;
 use crate::broker::OwnerId;
 use crate::listener::Drain;
 
@@ -34,7 +35,8 @@ type Wake = Abortable<BoxFuture<'static, ConsumerId>>;
 /// An open connection.
 pub(super) struct Session<'a> {
     pub(super) listener: &'a Listener,
-    pub(super) wire: Wire<'a>,
+    pub(super) wire: Wire,
+    pub(super) pace: Pace,
     pub(super) opened: Opened,
     pub(super) owner: OwnerId,
     // Boxed, because most connections have one of each, and a map's table has room for more.
@@ -59,15 +61,16 @@ pub(super) struct Session<'a> {
     /// The client was told that publishing waits.
     blocked: bool,
     channels_opened: u32,
-    last_read: Instant,
-    last_written: Instant,
+    pub(super) last_read: Instant,
+    pub(super) last_written: Instant,
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(listener: &'a Listener, wire: Wire<'a>, opened: Opened) -> Self {
+    pub(super) fn new(listener: &'a Listener, wire: Wire, opened: Opened) -> Self {
         Self {
             listener,
             wire,
+            pace: Pace::new(listener.config.read_gather, Instant::now()),
             opened,
             owner: listener.broker.new_owner(),
             channels: HashMap::new(),
@@ -100,36 +103,24 @@ impl<'a> Session<'a> {
         let mut clock = self.clock();
         let mut drained = std::pin::pin!(drain.requested());
         loop {
-            while self.may_read()
-                && let Some(frame) = self.wire.reader.next_frame()?
-            {
-                if let Some((channel, method)) = self.frame(frame)? {
-                    // Boxed, because it is rare, and the session's own future is as large as the largest in it.
-                    Box::pin(self.request(channel, method)).await?;
-                }
-            }
+            self.take_in().await?;
             self.settle_gathered()?;
             self.publish_gathered().await?;
             self.close_failed()?;
             self.say_whether_blocked();
             let more = self.deliver().await?;
-            let may_read = self.may_read();
-            let Wire { reader, outbox, input, output } = &mut self.wire;
+            let has_frames = self.wire.reader.has_frames();
+            let (may_read, more) = (self.may_read(), more || (has_frames && self.may_read()));
+            let next_look = self.keep_pace()?;
+            let Wire { reader, outbox, socket } = &mut self.wire;
+            let (mut input, mut output) = socket.halves();
             tokio::select! {
                 biased;
-                written = outbox.flush(output), if !outbox.is_empty() => {
-                    self.listener.metrics.bytes_out.add(written?);
-                    self.last_written = Instant::now();
-                }
-                Some(confirmation) = self.confirmations.next() => self.confirm(&confirmation),
+                written = outbox.flush(&mut output), if !outbox.is_empty() => self.note_written(written?),
+                Some(confirmation) = self.confirmations.next() => self.confirm_with_company(confirmation),
                 Some(woken) = self.wakes.next() => self.wake(woken),
-                read = reader.fill(input), if may_read => match read? {
-                    0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                    read => {
-                        self.listener.metrics.bytes_in.add(read);
-                        self.last_read = Instant::now();
-                    }
-                },
+                read = reader.fill(&mut input), if may_read && !has_frames && next_look.is_none() => self.note_read(read?)?,
+                () = tokio::time::sleep_until(next_look.unwrap_or(self.last_read)), if next_look.is_some() => self.look()?,
                 now = clock.tick() => self.tick(now)?,
                 () = tokio::time::sleep(FULL_DISK_PAUSE), if self.publishing.is_stuck() || self.settling.is_stuck() => {}
                 () = &mut drained => return Err(Ended::Drained),
@@ -138,9 +129,80 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Handles what has come. What filled all the room it was given is probably not all: the rest is taken in before anything
+    /// is done with it, so that a group that was sent together stays together.
+    async fn take_in(&mut self) -> Result<(), Ended> {
+        for left in (0..READS_TOGETHER).rev() {
+            self.publish_whole()?;
+            while self.may_read()
+                && let Some(frame) = self.wire.reader.next_frame()?
+            {
+                if let Some((channel, method)) = self.frame(frame)? {
+                    // Boxed, because it is rare, and the session's own future is as large as the largest in it.
+                    Box::pin(self.request(channel, method)).await?;
+                }
+                self.publish_whole()?;
+            }
+            let reader = &self.wire.reader;
+            if left == 0 || !reader.may_have_more() || reader.has_frames() || !self.read_at_once()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is there already; false if nothing is.
+    fn read_at_once(&mut self) -> Result<bool, Ended> {
+        let Wire { reader, socket, .. } = &mut self.wire;
+        let Some(read) = reader.fill(&mut socket.halves().0).now_or_never() else { return Ok(false) };
+        self.note_read(read?).map(|()| true)
+    }
+
+    /// Lets the socket rest or not, as the pace says; when to look, if it rests.
+    fn keep_pace(&mut self) -> io::Result<Option<Instant>> {
+        let next_look = self.pace.next_look();
+        match (next_look.is_some(), self.wire.socket.is_resting()) {
+            (true, false) => self.wire.socket.rest()?,
+            (false, true) => self.wire.socket.watch()?,
+            _ => {}
+        }
+        Ok(next_look)
+    }
+
+    /// Looks for what has come while the socket rested.
+    fn look(&mut self) -> Result<(), Ended> {
+        if !self.may_read() || !self.wire.outbox.is_empty() {
+            // The client does not take what it is sent, or is not to be read: there is something to be woken for.
+            self.pace.watch(true);
+            return Ok(());
+        }
+        if !self.wire.reader.has_frames() {
+            self.read_at_once()?;
+        }
+        self.pace.looked(Instant::now());
+        Ok(())
+    }
+
+    fn note_written(&mut self, written: usize) {
+        self.listener.metrics.bytes_out.add(written);
+        self.last_written = Instant::now();
+        self.pace.wrote();
+    }
+
+    fn note_read(&mut self, read: usize) -> Result<(), Ended> {
+        if read == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        self.listener.metrics.reads.add(1);
+        self.listener.metrics.bytes_in.add(read);
+        self.last_read = Instant::now();
+        self.pace.read(read, self.last_read);
+        Ok(())
+    }
+
     /// Reading goes on, so that settlements arrive, also while nothing more is delivered because the client does not read;
     /// but not for ever.
-    fn may_read(&self) -> bool {
+    pub(super) fn may_read(&self) -> bool {
         self.wire.outbox.len() < self.listener.config.max_unsent_bytes
             && !self.publishing.is_stuck()
             && self.publishing.unconfirmed() < self.listener.config.max_unconfirmed
@@ -187,13 +249,14 @@ impl<'a> Session<'a> {
     }
 
     /// Whether a channel is open and between messages.
-    fn is_ready(&self, id: u16) -> bool {
+    pub(super) fn is_ready(&self, id: u16) -> bool {
         self.channels.get(&id).is_some_and(|channel| !channel.closing && channel.receiving.is_none())
     }
 
     /// Publishes and settlements; gives back any other method of the class.
     fn message_method(&mut self, id: u16, method: codec::Basic) -> Result<Option<codec::Basic>, (About, Exception)> {
         use codec::Basic as B;
+        self.pace.handled();
         let (about, done) = match method {
             B::Publish { exchange, routing_key, mandatory, immediate } => {
                 (PUBLISH, self.begin_publish(id, exchange, routing_key, mandatory, immediate))
@@ -344,7 +407,7 @@ impl<'a> Session<'a> {
             self.publish_gathered().await?;
         }
         while let Some(confirmation) = self.confirmations.next().await {
-            self.confirm(&confirmation);
+            self.confirm_with_company(confirmation);
         }
         if std::mem::take(&mut self.unsynced) {
             self.listener.broker.sync().await?;
@@ -499,47 +562,10 @@ impl<'a> Session<'a> {
             }
         }
     }
-
-    // ---- time ---------------------------------------------------------------------------------------------------
-
-    /// Ticks often enough for heartbeats and for the consumer timeout.
-    fn clock(&self) -> Interval {
-        const SLOWEST: Duration = Duration::from_secs(60);
-        const FASTEST: Duration = Duration::from_millis(100);
-        let heartbeat = self.opened.heartbeat.map_or(SLOWEST, |time| time / 2);
-        let period = heartbeat.min(self.listener.config.consumer_timeout / 4).clamp(FASTEST, SLOWEST);
-        let mut clock = tokio::time::interval_at(Instant::now() + period, period);
-        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        clock
-    }
-
-    fn tick(&mut self, now: Instant) -> Result<(), Ended> {
-        if let Some(heartbeat) = self.opened.heartbeat {
-            // While publishing waits for space nothing is read, and nothing is missed.
-            if now - self.last_read > 2 * heartbeat && self.may_read() {
-                return Err(Ended::MissedHeartbeats);
-            }
-            if now - self.last_written >= heartbeat / 2 && self.wire.outbox.is_empty() {
-                self.wire.outbox.heartbeat();
-            }
-        }
-        self.check_consumer_timeout(now)
-    }
-
-    fn check_consumer_timeout(&mut self, now: Instant) -> Result<(), Ended> {
-        let timeout = self.listener.config.consumer_timeout;
-        let is_late = |channel: &Channel| {
-            channel.unacknowledged.first_key_value().is_some_and(|(_, oldest)| now - oldest.since > timeout)
-        };
-        let late: Vec<u16> = self.channels.iter().filter(|(_, channel)| is_late(channel)).map(|(id, _)| *id).collect();
-        for id in late {
-            let message =
-                format!("delivery acknowledgement on channel {id} timed out (consumer_timeout is {timeout:?})");
-            self.fail(id, Exception::new(Code::PreconditionFailed, message), (0, 0, "basic.deliver"))?;
-        }
-        Ok(())
-    }
 }
+
+/// So many reads, each of all the room there was, are handled as one.
+const READS_TOGETHER: usize = 4;
 
 /// While the disk is full, publishing is tried again this often.
 const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
@@ -551,9 +577,9 @@ fn looks_at_messages(method: &Method) -> bool {
 }
 
 /// A method's class, its number there, and its name.
-type About = (u16, u16, &'static str);
+pub(super) type About = (u16, u16, &'static str);
 
-const PUBLISH: About = (60, 40, "basic.publish");
+pub(super) const PUBLISH: About = (60, 40, "basic.publish");
 
 fn exception_of(exception: Exception, method: &Method) -> Ended {
     Ended::Exception { exception, class_id: method.class_id(), method_id: method.method_id(), method: method.name() }

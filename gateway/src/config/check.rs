@@ -9,6 +9,9 @@ use super::Config;
 use super::listeners::ABSENT;
 use crate::broker::HeaderType;
 
+/// More threads than any machine has cores for.
+const MAX_THREADS: usize = 1024;
+
 /// A setting's path and what is wrong with it.
 pub type Complaint = (String, String);
 
@@ -59,7 +62,13 @@ fn ranges(config: &Config, complaints: &mut Vec<Complaint>) {
         "this is more than engine.max_partitions",
     );
     require(engine.reclaim_live_percent <= 100, "engine.reclaim_live_percent", "a percentage is 0 to 100");
+    require(engine.lazy_commit <= Duration::from_secs(10), "engine.lazy_commit", "it must be at most 10s");
     require(!engine.maintenance_interval.is_zero(), "engine.maintenance_interval", "it must be longer than 0");
+    require(
+        config.connection_threads <= MAX_THREADS,
+        "connection_threads",
+        "more than 1024 threads help nobody: 0 is one for each core",
+    );
     require(!config.reload_interval.is_zero(), "reload_interval", "it must be longer than 0");
     require(
         engine.segment_bytes >= u64::from(topic.max_message_bytes),
@@ -95,4 +104,5 @@ fn ranges(config: &Config, complaints: &mut Vec<Complaint>) {
         "listeners.amqp.consumer_timeout",
         "give consumers at least 1s",
     );
+    require(amqp.read_gather <= Duration::from_millis(100), "listeners.amqp.read_gather", "at most 100ms");
 }

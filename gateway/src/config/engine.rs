@@ -135,7 +135,7 @@ pub struct RetentionSettings {
     bytes: Option<u64>,
     /// Remove what every group of the topic has acknowledged (a queue).
     until_acknowledged: bool,
-    /// Keep the last value of each key.
+    /// Keep the last value of each key. What `time` and `bytes` remove is removed all the same: both are null in a topic that keeps it for ever.
     compact: bool,
     /// How long compaction keeps a tombstone (a null value) after it was written.
     #[serde(with = "units::duration")]

@@ -254,17 +254,21 @@ mod tests {
              \x20 max_topics: many\n\
              \x20 reclaim_live_percent: 101\n\
              \x20 dedupe_window: 3\n\
-             log: { level: 'loud=loud' }\n",
+             \x20 lazy_commit: 11s\n\
+             log: { level: 'loud=loud' }\n\
+             connection_threads: 2000\n",
         );
         let expected = [
-            "t.yaml:2: lisetners: there is no such setting; here can stand: auto_create_topics, data_dir",
+            "t.yaml:2: lisetners: there is no such setting; here can stand: auto_create_topics, connection_threads",
             "t.yaml:5: listeners.kafka.lisen: there is no such setting; here can stand: ",
             "t.yaml:6: listeners.http.listen: 'here' is no address to listen on",
             "t.yaml:7: listeners.management.listen: this version has no management listener",
             "t.yaml:9: engine.max_topics: invalid type: string \"many\"",
             "t.yaml:10: engine.reclaim_live_percent: a percentage is 0 to 100",
             "t.yaml:11: engine.dedupe_window: invalid type",
-            "t.yaml:12: log.level: ",
+            "t.yaml:12: engine.lazy_commit: it must be at most 10s",
+            "t.yaml:13: log.level: ",
+            "t.yaml:14: connection_threads: ",
         ];
         assert_eq!(found.len(), expected.len(), "{found:#?}");
         for (found, expected) in found.iter().zip(expected) {

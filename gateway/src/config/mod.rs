@@ -40,6 +40,9 @@ pub struct Config {
     pub auto_create_topics: bool,
     /// What things are created with when their creator does not say.
     pub defaults: Defaults,
+    /// Threads that run the connections of Kafka, AMQP and HTTP, each connection on one of them; 0 is one for each core. (gRPC,
+    /// whose connections are many tasks each, shares the runtime's threads.)
+    pub connection_threads: usize,
     /// Limits and housekeeping of the storage engine.
     #[serde(with = "EngineSettings")]
     #[schemars(with = "EngineSettings")]
@@ -63,6 +66,7 @@ impl Default for Config {
             listeners: Listeners::default(),
             auto_create_topics: true,
             defaults: Defaults::default(),
+            connection_threads: 0,
             engine: EngineConfig::default(),
             log: Log::default(),
             shutdown_deadline: Duration::from_secs(30),

@@ -30,7 +30,7 @@ pub async fn serve(listener: TcpListener, grpc: Grpc) {
     report(&health, true).await;
     let router = routes(grpc.clone(), health.clone()).into_axum_router();
     let builder = builder(&grpc.config, grpc.drain.clone());
-    let (limit, drain) = (grpc.config.max_connections, grpc.drain.clone());
+    let (limit, drain) = (grpc.config.max_connections, grpc.drain.on_shared_threads());
     grpc.drain.spawn(look_after(grpc.clone()));
     accept(listener, limit, drain, move |stream, _peer| {
         connection(stream, router.clone(), builder.clone(), grpc.clone())

@@ -60,6 +60,7 @@ fn apply(given: proto::TopicConfig, config: &TopicConfig) -> Result<TopicConfig>
 }
 
 fn retention(given: proto::Retention, retention: &Retention) -> Result<Retention> {
+    let retention = retention.compacting(given.compact);
     let time = match given.time {
         None | Some(Time::UnlimitedAge(false)) => retention.time,
         Some(Time::MaxAge(age)) => Some(length(&age).map_err(|refusal| refusal.within("max_age"))?),
@@ -74,7 +75,7 @@ fn retention(given: proto::Retention, retention: &Retention) -> Result<Retention
         time,
         bytes,
         until_acknowledged: given.until_acknowledged.unwrap_or(retention.until_acknowledged),
-        compact: given.compact.unwrap_or(retention.compact),
+        compact: retention.compact,
         tombstones: optional_length("tombstones", given.tombstones.as_ref())?.unwrap_or(retention.tombstones),
     })
 }

@@ -63,7 +63,7 @@ pub struct RetentionBody {
     bytes: Option<Option<u64>>,
     /// Remove what every group of the topic has acknowledged.
     until_acknowledged: Option<bool>,
-    /// Keep the last message of each key.
+    /// Keep the last message of each key: for ever and whatever its size, unless `time` or `bytes` are given with it.
     compact: Option<bool>,
     /// How long compaction keeps a tombstone, such as 24h.
     #[serde(default, with = "units::optional_duration")]
@@ -101,11 +101,12 @@ impl TopicBody {
 
 impl RetentionBody {
     fn apply(&self, retention: &Retention) -> Retention {
+        let retention = retention.compacting(self.compact);
         Retention {
             time: self.time.unwrap_or(retention.time),
             bytes: self.bytes.unwrap_or(retention.bytes),
             until_acknowledged: self.until_acknowledged.unwrap_or(retention.until_acknowledged),
-            compact: self.compact.unwrap_or(retention.compact),
+            compact: retention.compact,
             tombstones: self.tombstones.unwrap_or(retention.tombstones),
         }
     }

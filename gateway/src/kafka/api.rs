@@ -107,3 +107,21 @@ impl<R: kafka_protocol::protocol::Encodable> Response for R {
         codec::encode(context.header.api, context.header.version, context.header.correlation, &self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_lists_every_api_with_its_versions() {
+        let page = include_str!("../../../docs/kafka.md");
+        let listed: Vec<_> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| ")?.split_once(" |"))
+            .filter(|(key, _)| key.parse::<i16>().is_ok())
+            .map(|(key, rest)| format!("{key} |{}", rest.split(" |").take(2).collect::<Vec<_>>().join(" |")))
+            .collect();
+        let row = |api: &Api| format!("{} | {:?} | {}-{}", api.key as i16, api.key, api.versions.min, api.versions.max);
+        assert_eq!(listed, TABLE.iter().map(row).collect::<Vec<_>>());
+    }
+}

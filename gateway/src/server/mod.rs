@@ -5,6 +5,7 @@ mod listeners;
 mod reload;
 mod welcome;
 
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use crate::broker::{self, Broker};
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::listener::{Drain, Surroundings};
+use crate::workers::Workers;
 
 /// The admin listener has only short answers to finish.
 const ADMIN_DEADLINE: Duration = Duration::from_secs(1);
@@ -46,7 +48,7 @@ impl Server {
         let mut sockets = Sockets::bind(&config).await?;
         let addresses = sockets.addresses()?;
         let gateway = Arc::new(Gateway::new(Arc::clone(&config)));
-        let (clients, admin) = (Drain::default(), Drain::default());
+        let (clients, admin) = (Drain::with_workers(workers(&config)?), Drain::default());
         if let Some(socket) = sockets.take(ADMIN) {
             admin.spawn(admin::serve(socket, Arc::clone(&gateway), admin.clone()));
         }
@@ -114,6 +116,12 @@ fn broker_settings(config: &Config) -> broker::Settings {
         auto_create_topics: config.auto_create_topics,
         max_queue_message_bytes: config.defaults.queue.max_message_bytes,
     }
+}
+
+fn workers(config: &Config) -> Result<Workers, Error> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let count = if config.connection_threads == 0 { cores } else { config.connection_threads };
+    Workers::start(count).map_err(|error| Error::Internal(error.to_string()))
 }
 
 async fn open(config: &Arc<Config>) -> Result<(Engine, Identity), Error> {

@@ -6,9 +6,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Basic, Limits, Malformed, Method, Properties};
 
-const METHOD: u8 = 1;
-const HEADER: u8 = 2;
-const BODY: u8 = 3;
+pub(super) const METHOD: u8 = 1;
+pub(super) const HEADER: u8 = 2;
+pub(super) const BODY: u8 = 3;
 const HEARTBEAT: u8 = 8;
 const END: u8 = 206;
 
@@ -17,7 +17,7 @@ const HEAD: usize = 7;
 /// What a frame has besides its payload.
 pub const FRAME_OVERHEAD: usize = HEAD + 1;
 /// Class, weight and body size.
-const CONTENT_HEAD: usize = 12;
+pub(super) const CONTENT_HEAD: usize = 12;
 
 /// One frame.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +74,18 @@ pub(super) fn size(bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Malfo
         return Err(Malformed::FrameSize(size, limits.max_frame_bytes));
     }
     Ok(Some(size))
+}
+
+/// The channel and the payload of the frame of one type that `bytes` begin with, and what comes after it. None if there is no
+/// such frame, or not all of it.
+#[inline]
+pub(super) fn take<'a>(bytes: &'a [u8], of: u8, limits: &Limits) -> Option<(u16, &'a [u8], &'a [u8])> {
+    let (&[is, c1, c2, l1, l2, l3, l4], rest) = bytes.split_first_chunk::<HEAD>()?;
+    let length = u32::from_be_bytes([l1, l2, l3, l4]) as usize;
+    let (payload, rest) = rest.split_at_checked(length)?;
+    let (end, rest) = rest.split_first()?;
+    let is_good = is == of && *end == END && length + FRAME_OVERHEAD <= limits.max_frame_bytes;
+    is_good.then_some((u16::from_be_bytes([c1, c2]), payload, rest))
 }
 
 /// Reads the frame that lies at `place`, which is as large as [`size`] said.

@@ -1,7 +1,7 @@
 //! Bytes to frames and frames to bytes: AMQP 0-9-1 with RabbitMQ's extensions.
 //!
 //! What comes in: [`FrameReader`] gives [`Frame`]s; a [`Method`] is decoded whole, a content's [`Properties`] and their
-//! table are only checked and then read where they lie. What goes out is written into an [`Outbox`].
+//! table are only checked and then read where they lie; a [`Publish`] that came whole is not taken apart at all. What goes out is written into an [`Outbox`].
 
 mod field;
 mod frame;
@@ -9,6 +9,7 @@ mod malformed;
 mod method;
 mod outbox;
 mod properties;
+mod publish;
 mod raw_table;
 mod reader;
 mod table;
@@ -21,6 +22,7 @@ pub use malformed::{Malformed, Syntax};
 pub use method::{Basic, Channel, Confirm, Connection, Delivery, Exchange, Method, MethodBody, Queue, Tx};
 pub use outbox::Outbox;
 pub use properties::{Properties, PropertiesWriter};
+pub use publish::Publish;
 pub use raw_table::{RawArray, RawTable, RawValue};
 pub use reader::FrameReader;
 pub(super) use table::with_length;

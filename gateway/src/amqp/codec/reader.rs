@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -14,6 +15,8 @@ use super::{Frame, Limits, Malformed, PROTOCOL_HEADER, frame};
 /// What a quiet connection reads at once; a busy one reads in larger pieces.
 const MIN_CHUNK: usize = 4 << 10;
 const MAX_CHUNK: usize = 64 << 10;
+/// After so many reads in a row that needed less than an eighth of it, a smaller piece will do.
+const SMALL_READS: u8 = 32;
 /// Memory is set aside for a frame before it has come only up to the largest that has come before on the connection, at
 /// first this much; a larger one earns it by coming.
 const FIRST_AHEAD: usize = 16 << 10;
@@ -28,14 +31,19 @@ pub struct FrameReader {
     frames: Bytes,
     limits: Limits,
     chunk: usize,
+    /// So many reads in a row needed little of it.
+    small: u8,
     ahead: usize,
+    /// The last read filled all the room there was: there may be more.
+    filled: bool,
 }
 
 impl FrameReader {
     /// A reader of a connection from its start.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { buffer: BytesMut::new(), frames: Bytes::new(), limits, chunk: MIN_CHUNK, ahead: FIRST_AHEAD }
+        let (buffer, frames) = (BytesMut::new(), Bytes::new());
+        Self { buffer, frames, limits, chunk: MIN_CHUNK, small: 0, ahead: FIRST_AHEAD, filled: false }
     }
 
     /// Other limits from now on, as when the connection has been tuned.
@@ -80,6 +88,23 @@ impl FrameReader {
         Ok(Some(frame))
     }
 
+    /// Whole frames that have come, to be looked at where they lie; give back with [`FrameReader::done`] how far they were read.
+    ///
+    /// # Errors
+    /// As [`FrameReader::next_frame`].
+    pub fn frames(&mut self) -> Result<Bytes, Malformed> {
+        if self.frames.is_empty() {
+            self.take_frames()?;
+        }
+        Ok(mem::take(&mut self.frames))
+    }
+
+    /// See [`FrameReader::frames`].
+    pub fn done(&mut self, mut frames: Bytes, read: usize) {
+        frames.advance(read);
+        self.frames = frames;
+    }
+
     /// Moves the frames that are whole out of the buffer; false if there is none.
     fn take_frames(&mut self) -> Result<bool, Malformed> {
         let mut whole = 0;
@@ -109,6 +134,18 @@ impl FrameReader {
         !self.buffer.is_empty()
     }
 
+    /// Whether bytes that have come wait for [`FrameReader::next_frame`].
+    #[must_use]
+    pub fn has_frames(&self) -> bool {
+        !self.frames.is_empty()
+    }
+
+    /// Whether the last read filled all the room it had, so that there may be more to read at once.
+    #[must_use]
+    pub fn may_have_more(&self) -> bool {
+        self.filled
+    }
+
     /// Reads what there is; 0 at the end. Call it when [`FrameReader::next_frame`] has no more. May be dropped while it
     /// waits: nothing is lost.
     ///
@@ -127,13 +164,17 @@ impl FrameReader {
         self.reserve();
         let room = self.buffer.capacity() - self.buffer.len();
         let polled = poll_read_buf(Pin::new(socket), context, &mut self.buffer);
+        self.filled = false;
         if polled.is_pending() && self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }
         let count = ready!(polled)?;
-        if count == room {
+        self.filled = count == room;
+        self.small = if count < self.chunk / 8 { self.small + 1 } else { 0 };
+        if self.filled {
             self.chunk = (self.chunk * 2).min(MAX_CHUNK);
-        } else if count < self.chunk / 8 {
+        } else if self.small == SMALL_READS {
+            self.small = 0;
             self.chunk = (self.chunk / 2).max(MIN_CHUNK);
         }
         Poll::Ready(Ok(count))

@@ -225,6 +225,44 @@ async fn a_message_that_comes_back_too_often_is_dead_lettered() {
 }
 
 #[tokio::test]
+async fn small_pieces_are_gathered_and_all_of_them_count() {
+    const PIECES: usize = 800;
+    let gateway = Gateway::with(Config { read_gather: Duration::from_millis(20), ..Config::default() }).await;
+    let mut publisher = gateway.client().await;
+    publisher.declare("q").await;
+    let before = gateway.metrics.reads.get();
+    for _ in 0..PIECES / 4 {
+        (0..4).for_each(|_| publisher.publish("", "q", b"x"));
+        publisher.flush().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // A request among them is answered, and so is the end.
+    assert_eq!(publisher.declare("q").await, PIECES as u32);
+    let reads = gateway.metrics.reads.get() - before;
+    // One for each piece of four, if nothing were gathered.
+    assert!(reads < PIECES as u64 / 6, "{reads} reads of {PIECES} messages");
+    let mut consumer = gateway.client().await;
+    consumer.send(1, consume("q", "c", false)).await;
+    for tag in 1..=PIECES as u64 {
+        assert_eq!(delivery(&mut consumer).await.0, tag);
+    }
+    for tags in (1..=PIECES as u64).collect::<Vec<_>>().chunks(4) {
+        for delivery_tag in tags.iter().copied() {
+            consumer.outbox.method(1, &Method::Basic(Basic::Ack { delivery_tag, multiple: false }));
+        }
+        consumer.flush().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let close = Connection::Close { reply_code: 200, reply_text: "bye".into(), class_id: 0, method_id: 0 };
+    consumer.send(0, Method::Connection(close)).await;
+    assert!(matches!(consumer.method().await, Method::Connection(Connection::CloseOk {})));
+    drop(consumer);
+    assert_eq!(publisher.declare("q").await, 0);
+    drop(publisher);
+    gateway.close().await;
+}
+
+#[tokio::test]
 async fn names_lose_their_line_ends() {
     let gateway = Gateway::new().await;
     let mut client = gateway.client().await;

@@ -138,3 +138,10 @@ fn a_limit_changed_elsewhere_is_the_one_that_waits() {
     }
     assert_eq!(topic.store.retention.time, Some(Duration::from_millis(2)));
 }
+
+#[test]
+fn the_documentation_names_every_setting() {
+    let page = include_str!("../../../../docs/kafka.md");
+    let missing: Vec<_> = KNOWN.iter().filter(|known| !page.contains(&format!("`{}`", known.name))).collect();
+    assert!(missing.is_empty(), "{:?}", missing.iter().map(|known| known.name).collect::<Vec<_>>());
+}
