@@ -52,7 +52,7 @@ func Must[T any](value T, err error) T {
 }
 
 // Equal says what differs.
-func Equal(got, wanted any, what string) error {
+func Equal[T any](got, wanted T, what string) error {
 	if !reflect.DeepEqual(got, wanted) {
 		return fmt.Errorf("%s: got %v, wanted %v", what, got, wanted)
 	}

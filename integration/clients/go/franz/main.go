@@ -69,13 +69,6 @@ func createTopics(ctx context.Context) error {
 	return checks.Equal(len(topics[topic].Partitions), 3, "partitions")
 }
 
-func equal[T comparable](got, wanted T, what string) error {
-	if got != wanted {
-		return fmt.Errorf("%s: got %v, wanted %v", what, got, wanted)
-	}
-	return nil
-}
-
 func readFrom(ctx context.Context, topic string, partition int32, offset int64, count int) ([]*kgo.Record, error) {
 	reader := client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().At(offset)}}))
 	defer reader.Close()
