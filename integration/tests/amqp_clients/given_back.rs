@@ -51,8 +51,25 @@ fn take_all(peer: SocketAddr, queue: &str) -> Vec<(u32, bool)> {
     taken
 }
 
+/// The broker notices in its own time that a consumer is gone: waits until everything is back.
+fn wait_until_back(peer: SocketAddr, queue: &str) {
+    let mut connection = Connection::ready(peer, 0).unwrap();
+    for _ in 0..1000 {
+        connection.send(&wire::declare(queue, b"")).unwrap();
+        let answer = connection.expect((50, 11)).unwrap();
+        // Ends with the numbers of messages and of consumers.
+        let (_, counts) = answer.split_last_chunk::<8>().unwrap();
+        if counts[..4] == MESSAGES.to_be_bytes() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("not all is back after 10 s");
+}
+
 fn assert_given_back(peer: SocketAddr, queue: &str) {
     let wanted: Vec<(u32, bool)> = (0..MESSAGES).map(|number| (number, number < HELD)).collect();
+    wait_until_back(peer, queue);
     assert_eq!(take_all(peer, queue), wanted);
 }
 
