@@ -78,7 +78,7 @@ impl Default for Config {
             max_unacknowledged: 100_000,
             max_unconfirmed: 100_000,
             max_unsent_bytes: 1 << 20,
-            read_gather: Duration::from_millis(1),
+            read_gather: Duration::from_micros(200),
             handshake_timeout: Duration::from_secs(10),
             heartbeat: Duration::from_secs(60),
             consumer_timeout: Duration::from_secs(30 * 60),
