@@ -250,7 +250,8 @@ impl Shard {
         Ok(())
     }
 
-    fn next_segment(&self) -> Result<Arc<Segment>> {
+    pub(crate) fn next_segment(&self) -> Result<Arc<Segment>> {
+        let _preparing = self.preparing.lock();
         let spare = self.lock().spare.take();
         spare.map_or_else(|| self.create_segment(SegmentKind::Log), Ok)
     }

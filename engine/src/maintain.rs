@@ -98,6 +98,7 @@ impl Shard {
 
     /// Keeps one empty segment ready, so that rolling never waits and a full disk is noticed before it hurts.
     pub(crate) fn prepare_spare(&self) {
+        let _preparing = self.preparing.lock();
         let wanted = {
             let inner = self.lock();
             inner.spare.is_none()
@@ -391,4 +392,38 @@ fn check_config(config: &EngineConfig) -> Result<()> {
 
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Segments are read back in the order of their numbers, so they must be used in that order, whoever made them ready.
+    #[test]
+    fn segments_are_used_in_the_order_of_their_numbers() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = EngineConfig { segment_bytes: 2 << 20, ..EngineConfig::default() };
+        let shard = Shard::open(config, Environment::local(directory.path()).unwrap()).unwrap().0;
+        let (done, mut used) = (AtomicBool::new(false), Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        shard.lock().room = 0;
+                        shard.prepare_spare();
+                    }
+                });
+            }
+            for _ in 0..100 {
+                used.push(shard.next_segment().map(|segment| segment.id));
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let used: Vec<_> = used.into_iter().map(Result::unwrap).collect();
+        assert!(used.is_sorted(), "{used:?}");
+    }
 }

@@ -36,6 +36,9 @@ pub(crate) struct Shard {
     pub inner: Mutex<Inner>,
     pub writer: Mutex<Writer>,
     pub manifest: Mutex<StoredManifest>,
+    /// Held from before a log segment is created until it is the spare or in use: segments are used in the order of their
+    /// numbers, which is the order in which they are read back.
+    pub preparing: Mutex<()>,
     /// The committer waits here for work.
     pub work: Condvar,
     /// Maintenance waits here for its next turn.
@@ -140,6 +143,7 @@ impl Shard {
             inner: Mutex::new(inner),
             writer: Mutex::new(writer),
             manifest: Mutex::new(manifest),
+            preparing: Mutex::new(()),
             work: Condvar::new(),
             due: Condvar::new(),
             reclaim_due: Condvar::new(),

@@ -111,6 +111,12 @@ pub(super) async fn run(listener: Arc<Listener>, stream: TcpStream, address: Soc
             let mut session = Session::new(&listener, wire, opened);
             let ended = session.serve(&drain).await;
             session.end().await;
+            // Being told that the connection is closed tells a client that what it acknowledged is done.
+            if matches!(ended, Ended::ByClient)
+                && let Err(exception) = session.sync().await
+            {
+                tracing::warn!(%address, %exception, "the last acknowledgements may come again");
+            }
             wire = session.wire;
             ended
         }

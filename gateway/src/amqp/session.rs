@@ -409,6 +409,11 @@ impl<'a> Session<'a> {
         while let Some(confirmation) = self.confirmations.next().await {
             self.confirm_with_company(confirmation);
         }
+        self.sync().await
+    }
+
+    /// Waits until the settlements made are durable.
+    pub(super) async fn sync(&mut self) -> Result<()> {
         if std::mem::take(&mut self.unsynced) {
             self.listener.broker.sync().await?;
         }
