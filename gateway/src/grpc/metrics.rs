@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tonic::Code;
 
-use crate::metrics::{Family, Labels, Number, Open, Tally};
+use crate::metrics::{Family, Labels, Number, Open, Tally, traffic};
 
 /// Every method, as `Service/Method`.
 macro_rules! methods {
@@ -92,8 +92,7 @@ impl Metrics {
             let labels: Labels = vec![("method", requests.method.to_owned()), ("code", requests.code.to_owned())];
             (labels, requests.count.number())
         });
-        let (received, sent) = (&self.received, &self.sent);
-        vec![
+        let mut families = vec![
             Family::gauge("tidegate_grpc_connections", "Connections open", self.connections()),
             Family::gauge("tidegate_grpc_streams", "Streams open", self.streams()),
             Family::gauge(
@@ -101,28 +100,20 @@ impl Metrics {
                 "Consumers' sessions, those that may come back included",
                 self.sessions(),
             ),
-            Family::counter(
-                "tidegate_grpc_received_messages",
-                "Messages published, repeats included",
-                received.messages.get(),
-            ),
-            Family::counter(
-                "tidegate_grpc_received_bytes",
-                "Bytes of messages published, as packed",
-                received.bytes.get(),
-            ),
-            Family::counter("tidegate_grpc_sent_messages", "Messages given out", sent.messages.get()),
-            Family::counter(
-                "tidegate_grpc_sent_bytes",
-                "Bytes of keys, values and headers given out",
-                sent.bytes.get(),
-            ),
             Family::counters(
                 "tidegate_grpc_requests",
                 "Calls and streams ended, by method and status code",
                 requests.collect(),
             ),
-        ]
+        ];
+        let names = [
+            "tidegate_grpc_received_messages",
+            "tidegate_grpc_received_bytes",
+            "tidegate_grpc_sent_messages",
+            "tidegate_grpc_sent_bytes",
+        ];
+        families.extend(traffic(names, &self.received, &self.sent));
+        families
     }
 
     /// Calls that have ended, of every method and code that had any.

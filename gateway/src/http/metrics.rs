@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use axum::http::{Method, StatusCode};
 
-use crate::metrics::{Family, Labels, Number, Open, Tally};
+use crate::metrics::{Family, Labels, Number, Open, Tally, traffic};
 
 /// What the HTTP listener has done since the process started. Read without stopping anybody.
 #[derive(Debug)]
@@ -57,28 +57,19 @@ impl Metrics {
             ];
             (labels, requests.count.number())
         });
-        let (received, sent) = (&self.received, &self.sent);
-        vec![
+        let mut families = vec![
             Family::gauge("tidegate_http_connections", "Connections open", self.connections()),
             Family::gauge("tidegate_http_streams", "Event streams open", self.streams()),
-            Family::counter(
-                "tidegate_http_received_messages",
-                "Messages published, repeats included",
-                received.messages.get(),
-            ),
-            Family::counter(
-                "tidegate_http_received_bytes",
-                "Bytes of messages published, as packed",
-                received.bytes.get(),
-            ),
-            Family::counter("tidegate_http_sent_messages", "Messages given out", sent.messages.get()),
-            Family::counter(
-                "tidegate_http_sent_bytes",
-                "Bytes of keys, values and headers given out",
-                sent.bytes.get(),
-            ),
             Family::counters("tidegate_http_requests", "Requests by route and class of status", requests.collect()),
-        ]
+        ];
+        let names = [
+            "tidegate_http_received_messages",
+            "tidegate_http_received_bytes",
+            "tidegate_http_sent_messages",
+            "tidegate_http_sent_bytes",
+        ];
+        families.extend(traffic(names, &self.received, &self.sent));
+        families
     }
 
     /// Counters for these methods and paths.

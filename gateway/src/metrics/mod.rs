@@ -9,6 +9,7 @@ pub use counter::Counter;
 pub use family::{Family, Labels, Number, Samples, encode, encode_classic};
 pub(crate) use open::Open;
 pub use tally::Tally;
+pub(crate) use tally::traffic;
 
 /// Gathers metrics of one part of the gateway.
 pub type Gather = Box<dyn Fn() -> Vec<Family> + Send + Sync>;
