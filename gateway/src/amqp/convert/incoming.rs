@@ -44,17 +44,6 @@ pub enum Refusal {
     TooLarge(String),
 }
 
-impl Refusal {
-    /// AMQP's code for `channel.close`.
-    #[must_use]
-    pub fn reply_code(&self) -> u16 {
-        match self {
-            Self::Expiration(_) => 406,
-            Self::TooLarge(_) => 311,
-        }
-    }
-}
-
 impl<'a> Incoming<'a> {
     /// Looks at what decides where and when the message goes.
     ///
