@@ -120,8 +120,11 @@ pub struct EngineConfig {
     pub max_table_value_bytes: usize,
     /// The most bytes one batch may decompress to.
     pub max_decompressed_bytes: usize,
-    /// How often retention, reclaim, timers' durable progress and snapshots are looked after.
+    /// How often queues, reclaim, timers' durable progress and snapshots are looked after.
     pub maintenance_interval: Duration,
+    /// How often topics are held to their retention by time and by bytes; zero does so in every round of maintenance. At most one
+    /// day. Bytes are looked at whenever a segment of the log is full, too, and both as long as the disk is full.
+    pub retention_interval: Duration,
     /// Bytes per second that reclaim and compaction may rewrite.
     pub reclaim_bytes_per_second: u64,
     /// The most keys one compaction of a partition holds in memory (about 50 bytes each).
@@ -151,6 +154,7 @@ impl Default for EngineConfig {
             max_table_value_bytes: 64 << 10,
             max_decompressed_bytes: 64 << 20,
             maintenance_interval: Duration::from_secs(1),
+            retention_interval: Duration::from_secs(300),
             reclaim_bytes_per_second: 32 << 20,
             max_compaction_keys: 5_000_000,
             reclaim_live_percent: 50,

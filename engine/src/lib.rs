@@ -31,6 +31,7 @@ mod producer;
 mod read;
 mod reclaim;
 mod record;
+mod retention;
 mod schedule;
 mod shard;
 mod state;

@@ -1,4 +1,4 @@
-//! What happens beside appends: opening and closing, the maintenance thread, retention, timers, snapshots, the spare segment.
+//! What happens beside appends: opening and closing, the maintenance thread, timers, snapshots, the spare segment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use crate::batch::Batch;
 use crate::counters::Counters;
 use crate::log::{SNAPSHOT_MAGIC, SegmentKind, TailCache, Writer, recover, seal_object};
 use crate::record::StateRecord;
+use crate::retention::LastLook;
 use crate::schedule::SCHEDULE_PARTITION;
 use crate::shard::{Inner, Origin, Shard};
 use crate::state::SNAPSHOT_VERSION;
@@ -16,6 +17,8 @@ use crate::{Commit, Durability, EngineConfig, Error, PartitionId, Recovery, Resu
 
 /// What nobody waits for is all the same not to be forgotten in a crash a minute later.
 const MAX_LAZY_COMMIT: Duration = Duration::from_secs(10);
+/// Longer, and a limit of a few days would not be one.
+const MAX_RETENTION_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// The most partitions a topic can have.
 const MAX_TOPIC_PARTITIONS: u32 = 10_000;
 
@@ -54,6 +57,7 @@ impl Shard {
             leases: 0,
             dead_letters: Vec::new(),
             next_due: None,
+            limits_looked_at: LastLook::default(),
         };
         let took = environment.clock.monotonic().saturating_sub(started);
         let report = Recovery { replayed_bytes: recovered.replayed_bytes, torn_bytes: recovered.torn_bytes, took };
@@ -197,26 +201,6 @@ impl Shard {
         Ok(true)
     }
 
-    // ---- retention ----------------------------------------------------------------------------------------------
-
-    /// Moves log starts up as each topic's retention says, and forgets idempotency keys whose window is over.
-    fn retain(&self) {
-        let now_ms = self.environment.clock.now_ms();
-        let mut inner = self.lock();
-        if inner.failed.is_some() {
-            return;
-        }
-        let starts = retention_starts(&inner, now_ms);
-        let records: Vec<_> =
-            starts.into_iter().map(|(partition, offset)| StateRecord::LogStart { partition, offset }).collect();
-        if !records.is_empty()
-            && let Err(error) = self.change_all(&mut inner, records, Durability::PageCache)
-        {
-            tracing::warn!(%error, "retention has to wait");
-        }
-        inner.state.dedupe.forget(now_ms - millis(self.config.dedupe_window));
-    }
-
     // ---- snapshots ----------------------------------------------------------------------------------------------
 
     /// Encodes the state as it is once everything taken so far is written. Called by the committer, with the queue empty.
@@ -323,59 +307,6 @@ impl Shard {
     }
 }
 
-/// Where each partition should begin by its topic's retention, if that is further up than it does.
-fn retention_starts(inner: &Inner, now_ms: i64) -> Vec<(PartitionId, u64)> {
-    let mut starts = Vec::new();
-    let mut acknowledged = None;
-    for (id, partition) in inner.state.partitions() {
-        let Some(topic) = &partition.topic else { continue };
-        let retention = &topic.config.retention;
-        let mut start = partition.log_start;
-        if let Some(time) = retention.time {
-            start = start.max(start_by_time(partition, now_ms.saturating_sub(millis(time))));
-        }
-        if let Some(bytes) = retention.bytes {
-            start = start.max(start_by_bytes(partition, bytes));
-        }
-        if retention.until_acknowledged {
-            let acknowledged = acknowledged.get_or_insert_with(|| inner.state.acknowledged_by_all());
-            start = start.max(acknowledged.get(&id).copied().unwrap_or(start));
-        }
-        if start > partition.log_start {
-            starts.push((id, start.min(partition.high_watermark)));
-        }
-    }
-    starts
-}
-
-fn start_by_time(partition: &crate::partition::Partition, before_ms: i64) -> u64 {
-    let chunks = partition.chunks.iter().take_while(|chunk| chunk.max_timestamp_ms < before_ms).map(|chunk| chunk.end);
-    let whole = chunks.last().unwrap_or(partition.log_start);
-    if partition.chunks.back().is_some_and(|last| last.end > whole) {
-        return whole;
-    }
-    partition
-        .live()
-        .take_while(|entry| entry.max_timestamp_ms < before_ms)
-        .last()
-        .map_or(whole, crate::log::IndexEntry::end)
-}
-
-fn start_by_bytes(partition: &crate::partition::Partition, limit: u64) -> u64 {
-    let mut excess = partition.bytes_from(partition.log_start).saturating_sub(limit);
-    let mut start = partition.log_start;
-    let chunks = partition.chunks.iter().map(|chunk| (chunk.end, chunk.bytes));
-    let active = partition.live().map(|entry| (entry.end(), u64::from(entry.length)));
-    for (end, bytes) in chunks.chain(active) {
-        if bytes > excess {
-            break;
-        }
-        excess -= bytes;
-        start = end;
-    }
-    start
-}
-
 fn check_config(config: &EngineConfig) -> Result<()> {
     let checks = [
         (config.segment_bytes >= 4 << 10, "segment_bytes must be at least 4 KiB"),
@@ -383,6 +314,7 @@ fn check_config(config: &EngineConfig) -> Result<()> {
         (config.reclaim_live_percent <= 95, "reclaim_live_percent must be at most 95"),
         (!config.maintenance_interval.is_zero(), "maintenance_interval must not be zero"),
         (config.lazy_commit <= MAX_LAZY_COMMIT, "lazy_commit must be at most 10 s"),
+        (config.retention_interval <= MAX_RETENTION_INTERVAL, "retention_interval must be at most one day"),
     ];
     match checks.iter().find(|(ok, _)| !ok) {
         Some((_, message)) => Err(Error::Invalid((*message).to_owned())),

@@ -18,6 +18,7 @@ use crate::producer::Judgement;
 use crate::read::IndexCache;
 use crate::reclaim::ReclaimPlan;
 use crate::record::StateRecord;
+use crate::retention::LastLook;
 use crate::schedule::SCHEDULE_PARTITION;
 use crate::state::State;
 use crate::store::Environment;
@@ -102,6 +103,8 @@ pub(crate) struct Inner {
     pub dead_letters: Vec<(crate::GroupName, DeadLetter)>,
     /// When maintenance should next look after leases and timers (monotonic).
     pub next_due: Option<Duration>,
+    /// When topics were last held to their limits of time and bytes.
+    pub limits_looked_at: LastLook,
 }
 
 /// Who wants something appended.

@@ -90,6 +90,7 @@ fn random_config(random: &mut Random) -> EngineConfig {
         reclaim_bytes_per_second: pick(&[64 << 10, 1 << 30]),
         reclaim_live_percent: pick(&[10, 50, 90]) as u8,
         max_table_entries: pick(&[4, 1000]) as usize,
+        retention_interval: Duration::from_secs(pick(&[0, 10, 300])),
         max_producers_per_partition: 100,
         ..EngineConfig::default()
     }

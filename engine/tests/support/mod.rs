@@ -18,6 +18,7 @@ pub fn small() -> EngineConfig {
         segment_bytes: 64 << 10,
         tail_cache_bytes: 16 << 10,
         maintenance_interval: Duration::from_millis(20),
+        retention_interval: Duration::ZERO,
         ..EngineConfig::default()
     }
 }

@@ -1,6 +1,7 @@
 //! Topics: find, create, delete, alter, grow.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_engine::{Commit, Error as EngineError, PartitionId, Topic, TopicConfig, TopicName};
 use uuid::Uuid;
@@ -119,6 +120,12 @@ impl Broker {
         let (log_start, commit) = self.engine.delete_records(partition, offset)?;
         commit.wait().await?;
         Ok(log_start)
+    }
+
+    /// How often topics are held to their limits of time and bytes.
+    #[must_use]
+    pub fn retention_interval(&self) -> Duration {
+        self.engine.config().retention_interval
     }
 
     pub(super) fn find_topic(&self, principal: &Principal, name: &str) -> Result<Arc<Topic>> {

@@ -65,6 +65,11 @@ fn ranges(config: &Config, complaints: &mut Vec<Complaint>) {
     require(engine.lazy_commit <= Duration::from_secs(10), "engine.lazy_commit", "it must be at most 10s");
     require(!engine.maintenance_interval.is_zero(), "engine.maintenance_interval", "it must be longer than 0");
     require(
+        engine.retention_interval <= Duration::from_secs(24 * 3600),
+        "engine.retention_interval",
+        "it must be at most 1d",
+    );
+    require(
         config.connection_threads <= MAX_THREADS,
         "connection_threads",
         "more than 1024 threads help nobody: 0 is one for each core",

@@ -65,10 +65,15 @@ pub struct EngineSettings {
     #[serde(with = "units::size")]
     #[schemars(with = "String")]
     max_decompressed_bytes: usize,
-    /// How often retention, reclaim, timers' durable progress and snapshots are looked after.
+    /// How often queues, reclaim, timers' durable progress and snapshots are looked after.
     #[serde(with = "units::duration")]
     #[schemars(with = "String")]
     maintenance_interval: Duration,
+    /// How often topics are held to their retention by time and by bytes; `0s` does so in every round of maintenance. At most
+    /// `1d`. Bytes are looked at whenever a segment of the log is full, too, and both as long as the disk is full.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "String")]
+    retention_interval: Duration,
     /// Bytes per second that reclaim and compaction may rewrite.
     #[serde(with = "units::size")]
     #[schemars(with = "String")]

@@ -255,6 +255,7 @@ mod tests {
              \x20 reclaim_live_percent: 101\n\
              \x20 dedupe_window: 3\n\
              \x20 lazy_commit: 11s\n\
+             \x20 retention_interval: 25h\n\
              log: { level: 'loud=loud' }\n\
              connection_threads: 2000\n",
         );
@@ -267,8 +268,9 @@ mod tests {
             "t.yaml:10: engine.reclaim_live_percent: a percentage is 0 to 100",
             "t.yaml:11: engine.dedupe_window: invalid type",
             "t.yaml:12: engine.lazy_commit: it must be at most 10s",
-            "t.yaml:13: log.level: ",
-            "t.yaml:14: connection_threads: ",
+            "t.yaml:13: engine.retention_interval: it must be at most 1d",
+            "t.yaml:14: log.level: ",
+            "t.yaml:15: connection_threads: ",
         ];
         assert_eq!(found.len(), expected.len(), "{found:#?}");
         for (found, expected) in found.iter().zip(expected) {

@@ -28,6 +28,7 @@ pub(super) fn show(context: &Context<'_>) -> Vec<(&'static str, String, Type)> {
         ("log.cleanup.policy", topic("cleanup.policy"), Type::List),
         ("log.message.timestamp.type", topic("message.timestamp.type"), Type::String),
         ("log.retention.bytes", topic("retention.bytes"), Type::Long),
+        ("log.retention.check.interval.ms", millis(context.broker().retention_interval()), Type::Long),
         ("log.retention.ms", topic("retention.ms"), Type::Long),
         ("max.connections", config.max_connections.to_string(), Type::Int),
         ("message.max.bytes", topic("max.message.bytes"), Type::Int),
