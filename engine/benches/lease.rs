@@ -32,7 +32,8 @@ async fn run(engine: &Engine, what: &str, topic: &str, credit: usize, acknowledg
     let topics = vec![TopicName::new("default", topic).unwrap()];
     engine.create_group(group.clone(), GroupConfig { topics, ..GroupConfig::default() }).unwrap().wait().await.unwrap();
     let consumer = engine.new_consumer();
-    let request = LeaseRequest { consumer, max_messages: credit, max_bytes: 1 << 20, deadline: None, acknowledge };
+    let request =
+        LeaseRequest { consumer, max_messages: credit, max_bytes: 1 << 20, deadline: None, acknowledge, waited: false };
     let (start, cpu) = (Instant::now(), cpu_seconds());
     let mut done = 0;
     while done < total {
@@ -83,7 +84,8 @@ async fn wide(engine: &Engine, namespace: &str, topics: usize, consumers: usize)
     engine.create_group(group.clone(), config).unwrap().wait().await.unwrap();
     let consumer = engine.new_consumer();
     let acknowledge = true;
-    let request = LeaseRequest { consumer, max_messages: 50, max_bytes: 1 << 20, deadline: None, acknowledge };
+    let request =
+        LeaseRequest { consumer, max_messages: 50, max_bytes: 1 << 20, deadline: None, acknowledge, waited: false };
     // Every partition is started.
     while !engine.lease(&group, request).await.unwrap().is_empty() {}
     let waiting: Vec<_> = (0..consumers).map(|_| engine.watch_group(&group)).collect();

@@ -190,6 +190,7 @@ impl Shard {
         let grant = Grant { consumer, token, deadline, acknowledge };
         let credit = gathered.request.max_messages.saturating_sub(gathered.deliveries.len());
         gathered.deliveries.reserve(credit.min(decoded.iter().map(|batch| batch.records.len()).sum()));
+        let unread = gathered.request.waited.then(|| group.unread_from(partition));
         let mut dead = Vec::new();
         let mut at = offset;
         'walk: for batch in decoded {
@@ -201,7 +202,8 @@ impl Shard {
                     group.skip_gap(partition, at, record.offset);
                 }
                 at = record.offset + 1;
-                match group.lease(&offer(partition, record, ordered), &grant, now_ms) {
+                let waited_for = unread.is_some_and(|unread| record.offset >= unread);
+                match group.lease(&offer(partition, record, ordered, !waited_for), &grant, now_ms) {
                     Outcome::Leased { attempt, redelivered } => {
                         let lease = LeaseId { partition, offset: record.offset, token: grant.token };
                         gathered.bytes += record.size();
@@ -501,11 +503,11 @@ fn engine_bounds(inner: &Inner, partition: PartitionId) -> Result<Bounds> {
     Ok(Bounds { partition, log_start: found.log_start, high_watermark: found.high_watermark })
 }
 
-fn offer(partition: PartitionId, record: &Record, ordered: bool) -> Offer {
+fn offer(partition: PartitionId, record: &Record, ordered: bool, expires: bool) -> Offer {
     let ttl = record
         .headers
         .iter()
-        .find(|header| header.name == headers::TTL_MS.as_bytes())
+        .find(|header| expires && header.name == headers::TTL_MS.as_bytes())
         .and_then(|header| header.value.as_deref());
     let ttl_ms = ttl
         .and_then(|ttl| std::str::from_utf8(ttl).ok())

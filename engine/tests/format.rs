@@ -54,6 +54,7 @@ async fn lease(engine: &Engine, max_messages: usize) -> Vec<tidegate_engine::gro
         max_bytes: 1 << 20,
         deadline: None,
         acknowledge: false,
+        waited: false,
     };
     engine.lease(&group("shared"), request).await.unwrap()
 }

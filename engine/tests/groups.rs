@@ -6,8 +6,10 @@ mod support;
 use std::time::Duration;
 
 use support::*;
-use tidegate_engine::batch::Batch;
-use tidegate_engine::group::{Delivery, GroupConfig, LeaseRequest, Mode, OffsetCommit, Retry, Settlement, Start};
+use tidegate_engine::batch::{Batch, Header, Record};
+use tidegate_engine::group::{
+    ConsumerId, Delivery, GroupConfig, LeaseRequest, Mode, OffsetCommit, Retry, Settlement, Start,
+};
 use tidegate_engine::{Atomic, Engine, Error, GroupName, PartitionId, TopicConfig, Write};
 
 fn group(name: &str) -> GroupName {
@@ -29,15 +31,12 @@ async fn create(engine: &Engine, config: GroupConfig) -> GroupName {
     group("workers")
 }
 
+fn request(consumer: ConsumerId, max_messages: usize) -> LeaseRequest {
+    LeaseRequest { consumer, max_messages, max_bytes: 1 << 20, deadline: None, acknowledge: false, waited: false }
+}
+
 async fn lease(engine: &Engine, name: &GroupName, max_messages: usize) -> Vec<Delivery> {
-    let request = LeaseRequest {
-        consumer: engine.new_consumer(),
-        max_messages,
-        max_bytes: 1 << 20,
-        deadline: None,
-        acknowledge: false,
-    };
-    engine.lease(name, request).await.unwrap()
+    engine.lease(name, request(engine.new_consumer(), max_messages)).await.unwrap()
 }
 
 fn offsets(deliveries: &[Delivery]) -> Vec<u64> {
@@ -80,8 +79,7 @@ async fn released_and_dropped_leases_come_back_in_order_uncounted() {
     with_records(&engine, 5).await;
     let workers = create(&engine, GroupConfig::default()).await;
     let consumer = engine.new_consumer();
-    let request = LeaseRequest { consumer, max_messages: 3, max_bytes: 1 << 20, deadline: None, acknowledge: false };
-    let deliveries = engine.lease(&workers, request).await.unwrap();
+    let deliveries = engine.lease(&workers, request(consumer, 3)).await.unwrap();
     drop(engine.settle(&workers, vec![Settlement::Release(deliveries[1].lease)]).unwrap());
     engine.release_consumer(&workers, consumer).unwrap();
     let again = lease(&engine, &workers, 10).await;
@@ -218,14 +216,8 @@ async fn assigned_and_shared_members_exclude_each_other_and_progress_carries_ove
     let commit = OffsetCommit { partition, offset: 2, leader_epoch: -1, metadata: "note".to_owned() };
     engine.set_assigned(&workers, true).unwrap();
     drop(engine.commit_offsets(&workers, vec![commit.clone()]).unwrap());
-    let request = LeaseRequest {
-        consumer: engine.new_consumer(),
-        max_messages: 9,
-        max_bytes: 1 << 20,
-        deadline: None,
-        acknowledge: false,
-    };
-    assert!(matches!(engine.lease(&workers, request).await, Err(Error::GroupMode { mode: "assigned", .. })));
+    let refused = engine.lease(&workers, request(engine.new_consumer(), 9)).await;
+    assert!(matches!(refused, Err(Error::GroupMode { mode: "assigned", .. })));
     engine.set_assigned(&workers, false).unwrap();
     let deliveries = lease(&engine, &workers, 3).await;
     assert_eq!(offsets(&deliveries), [2, 3, 4]);
@@ -298,11 +290,8 @@ async fn what_is_acknowledged_as_it_is_handed_out_needs_no_settlement() {
     let workers = create(&engine, GroupConfig { max_in_flight: 1, ..GroupConfig::default() }).await;
     let leased = lease(&engine, &workers, 9).await;
     assert_eq!(offsets(&leased), [0]);
-    let request = |max_messages| {
-        let consumer = tidegate_engine::group::ConsumerId(77);
-        LeaseRequest { consumer, max_messages, max_bytes: 1 << 20, deadline: None, acknowledge: true }
-    };
-    let taken = engine.lease(&workers, request(3)).await.unwrap();
+    let at_once = |max_messages| LeaseRequest { acknowledge: true, ..request(ConsumerId(77), max_messages) };
+    let taken = engine.lease(&workers, at_once(3)).await.unwrap();
     assert_eq!(offsets(&taken), [1, 2, 3], "however many leases others hold");
     assert_eq!(engine.usage().leases, 1);
     assert_eq!(engine.lag(&workers).unwrap()[0].messages, 3);
@@ -311,9 +300,33 @@ async fn what_is_acknowledged_as_it_is_handed_out_needs_no_settlement() {
     settle(&engine).await;
     drop(engine);
     let engine = open_manual(directory.path());
-    let taken = engine.lease(&workers, request(9)).await.unwrap();
+    let taken = engine.lease(&workers, at_once(9)).await.unwrap();
     assert_eq!((offsets(&taken), redelivered(&taken)), (vec![0, 4, 5], vec![0, 4, 5]));
     assert_eq!(engine.lag(&workers).unwrap()[0].messages, 0);
+}
+
+#[tokio::test]
+async fn a_consumer_that_waited_gets_what_lives_no_longer_than_its_arrival() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    let partition = with_records(&engine, 0).await;
+    let workers = create(&engine, GroupConfig::default()).await;
+    let short = async |value| {
+        let ttl = Header { name: "ttl-ms".into(), value: Some("0".into()) };
+        let record = Record { timestamp_ms: 1_000, headers: vec![ttl], ..record(None, Some(value)) };
+        write(&engine, Write::new(partition, Batch::pack(&[record]).unwrap())).await;
+    };
+    let waited = LeaseRequest { waited: true, ..request(engine.new_consumer(), 2) };
+    for value in ["0", "1", "2"] {
+        short(value).await;
+    }
+    let deliveries = engine.lease(&workers, waited).await.unwrap();
+    assert_eq!(offsets(&deliveries), [0, 1], "as much as it could take");
+    drop(engine.settle(&workers, vec![Settlement::Release(deliveries[0].lease)]).unwrap());
+    assert!(lease(&engine, &workers, 9).await.is_empty(), "what comes back and what came for nobody is too old");
+    short("3").await;
+    assert!(lease(&engine, &workers, 9).await.is_empty());
+    assert!(engine.lease(&workers, waited).await.unwrap().is_empty(), "somebody has looked at it");
 }
 
 #[tokio::test]
@@ -375,14 +388,7 @@ async fn a_batch_that_cannot_be_decoded_is_named_and_does_not_stop_the_group() {
     let config = GroupConfig { mode: Mode::OrderedByKey, topics: vec![name("orders")], ..GroupConfig::default() };
     drop(engine.create_group(group("ordered"), config).unwrap());
     assert_eq!(offsets(&lease(&engine, &group("ordered"), 9).await), [0]);
-    let request = LeaseRequest {
-        consumer: engine.new_consumer(),
-        max_messages: 9,
-        max_bytes: 1 << 20,
-        deadline: None,
-        acknowledge: false,
-    };
-    let error = engine.lease(&group("ordered"), request).await.unwrap_err();
+    let error = engine.lease(&group("ordered"), request(engine.new_consumer(), 9)).await.unwrap_err();
     assert!(matches!(error, Error::Undecodable { from: 1, to: 3, .. }), "{error}");
     drop(engine.seek(&group("ordered"), &[(partition, 3)]).unwrap());
     assert_eq!(offsets(&lease(&engine, &group("ordered"), 9).await), [3]);

@@ -144,6 +144,9 @@ pub struct LeaseRequest {
     /// asks for this loses what it does not get to process. Nothing waits for that to be durable: after a crash some may come
     /// again.
     pub acknowledge: bool,
+    /// The consumer has found nothing and could have taken more ever since: what nobody has looked at came while it waited,
+    /// and is its own however short its time to live.
+    pub waited: bool,
 }
 
 /// Names a lease for its settlement.

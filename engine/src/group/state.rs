@@ -439,6 +439,11 @@ impl Group {
         self.waiting < MIN_LOOK_AHEAD.max(self.config.max_in_flight as usize)
     }
 
+    /// The first offset that nobody has looked at.
+    pub(crate) fn unread_from(&self, partition: PartitionId) -> u64 {
+        self.progress.get(&partition).map_or(0, Progress::cursor)
+    }
+
     /// Hands a record out if it may be.
     pub(crate) fn lease(&mut self, offer: &Offer, grant: &Grant, now_ms: i64) -> Outcome {
         let dead = offer.expires_at_ms.is_some_and(|expires_at| expires_at <= now_ms);

@@ -104,6 +104,7 @@ impl World {
             max_bytes: 1 + self.random.index(20_000),
             deadline: self.random.chance(30).then(|| Duration::from_millis(500 + self.random.below(20_000))),
             acknowledge: self.random.chance(20),
+            waited: false,
         };
         self.lease(&group, request).map(|_| ())
     }
@@ -303,6 +304,7 @@ impl World {
                     max_bytes: 1 << 20,
                     deadline: None,
                     acknowledge: false,
+                    waited: false,
                 };
                 let count = self.lease(&group, request)?;
                 let (mine, others) = std::mem::take(&mut self.held).into_iter().partition(|held| held.group == group);

@@ -34,6 +34,8 @@ pub(super) struct Consumer {
     queued: bool,
     /// It waits for a message.
     waiting: Option<AbortHandle>,
+    /// It has found nothing, and had credit ever since.
+    waited: bool,
     attachment: Attachment,
 }
 
@@ -110,6 +112,7 @@ impl Session<'_> {
             unacknowledged: 0,
             queued: false,
             waiting: None,
+            waited: false,
             attachment,
         };
         if !no_wait {
@@ -202,7 +205,12 @@ impl Session<'_> {
     }
 
     async fn turn(&mut self, number: ConsumerId) -> Result<()> {
-        let Some(wanted) = self.wanted(number) else { return Ok(()) };
+        let Some(wanted) = self.wanted(number) else {
+            if let Some(consumer) = self.consumers.get_mut(&number) {
+                consumer.waited = false;
+            }
+            return Ok(());
+        };
         let mut deliveries = self.lease(number, wanted).await?;
         if deliveries.is_empty() {
             let Some(consumer) = self.consumers.get(&number) else { return Ok(()) };
@@ -218,6 +226,7 @@ impl Session<'_> {
                 self.wakes.push(Abortable::new(woken.boxed(), registration));
                 if let Some(consumer) = self.consumers.get_mut(&number) {
                     consumer.waiting = Some(abort);
+                    consumer.waited = true;
                 }
                 return Ok(());
             }
@@ -246,6 +255,7 @@ impl Session<'_> {
             max_bytes: TURN_BYTES,
             deadline: Some(self.lease_time()),
             acknowledge: consumer.no_ack,
+            waited: consumer.waited,
         })
     }
 

@@ -22,6 +22,7 @@ impl Session<'_> {
             max_bytes: usize::MAX,
             deadline: Some(self.lease_time()),
             acknowledge: no_ack,
+            waited: false,
         };
         let Some(delivery) = broker.lease(principal, &queue, request).await?.pop() else {
             self.reply(id, Method::Basic(Basic::GetEmpty {}));

@@ -25,6 +25,7 @@ pub(super) async fn pull(grpc: &Grpc, request: PullRequest) -> Result<PullRespon
         max_bytes: or(max_bytes, DEFAULT_BYTES).min(grpc.config.max_pull_bytes),
         deadline: deadline(request.ack_deadline.as_ref())?,
         acknowledge: false,
+        waited: false,
     };
     let lease = Lease { grpc, group: &request.group, consumer: wanted.consumer, given_out: false };
     let deliveries = lease.receive(wanted, until).await?;

@@ -129,6 +129,7 @@ impl GroupTail {
             max_bytes: PIECE_BYTES,
             deadline: self.ack_deadline,
             acknowledge: false,
+            waited: false,
         };
         let deliveries = http.broker.lease(principal, group, wanted).await?;
         if deliveries.is_empty() {

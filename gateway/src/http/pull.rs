@@ -111,6 +111,7 @@ fn wanted(http: &Http, body: &PullBody) -> Result<LeaseRequest> {
         max_bytes: max_bytes.min(http.config.max_pull_bytes),
         deadline: body.ack_deadline,
         acknowledge: false,
+        waited: false,
     })
 }
 

@@ -142,6 +142,25 @@ def unbinding_an_exclusive_queue():
         refused(405, lambda: other.queue_unbind(name, "amq.direct", "k"))
 
 
+def an_expiration_of_0():
+    arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "came-too-late"}
+    with queue("came-too-late") as dead, queue("for-now", arguments=arguments) as channel:
+        publish(channel, "for-now", [b"nobody"], expiration="0")
+        equal(channel.basic_get("for-now")[2], None, "what came when nobody waited")
+        until("the dead letter", lambda: count(dead, "came-too-late") == 1, 10)
+        channel.basic_qos(prefetch_count=2)
+        channel.confirm_delivery()  # all have come before any is acknowledged
+        taken = Deliveries(channel, "for-now")
+        publish(channel, "for-now", numbered(3), expiration="0")
+        taken.wait(2)
+        equal(taken.bodies, [b"0", b"1"], "what came while a consumer waited")
+        channel.basic_ack(taken.tags[-1], multiple=True)
+        publish(channel, "for-now", [b"lasts"])
+        taken.wait(3)
+        equal(taken.bodies[2], b"lasts", "what came after what nobody could take")
+        until("the other dead letter", lambda: count(dead, "came-too-late") == 2, 10)
+
+
 checks.run("direct reply-to", direct_reply_to)
 checks.run("replies of a connection that ended", replies_of_a_connection_that_ended)
 checks.run("CC and BCC", copies)
@@ -150,5 +169,6 @@ checks.run("a channel's prefetch is shared", a_channel_s_prefetch_is_shared)
 checks.run("a shared prefetch holds back consumers without acknowledgements", a_shared_prefetch_holds_back_consumers_that_need_no_acknowledgement)
 checks.run("consumers come before get", consumers_come_before_get)
 checks.run("dead letters before their queue", dead_letters_before_their_queue)
+checks.run("an expiration of 0", an_expiration_of_0)
 checks.run("unbinding an exclusive queue", unbinding_an_exclusive_queue)
 checks.finish()

@@ -295,3 +295,27 @@ async fn both_sides_may_close_a_channel_at_once() {
     drop(client);
     gateway.close().await;
 }
+
+#[tokio::test]
+async fn a_message_that_lives_no_longer_than_its_arrival_is_for_a_consumer_that_waits() {
+    let gateway = Gateway::new().await;
+    let mut client = gateway.client().await;
+    client.declare("q").await;
+    client.publish_for_now("q", b"for nobody");
+    client.send(1, Method::Basic(Basic::Qos { prefetch_size: 0, prefetch_count: 2, global: false })).await;
+    client.method().await;
+    client.send(1, consume("q", "c", false)).await;
+    // It waits when this is answered.
+    while !matches!(client.method().await, Method::Basic(Basic::ConsumeOk { .. })) {}
+    for body in [b"1".as_slice(), b"2", b"too many"] {
+        client.publish_for_now("q", body);
+    }
+    client.flush().await;
+    assert_eq!(delivery(&mut client).await, (1, false, "1".into()));
+    assert_eq!(delivery(&mut client).await, (2, false, "2".into()));
+    client.publish("", "q", b"lasts");
+    client.send(1, Method::Basic(Basic::Ack { delivery_tag: 2, multiple: true })).await;
+    assert_eq!(delivery(&mut client).await, (3, false, "lasts".into()));
+    drop(client);
+    gateway.close().await;
+}

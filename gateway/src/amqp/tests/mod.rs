@@ -129,6 +129,14 @@ impl Client {
         self.outbox.content(1, &Method::Basic(method), none, &Bytes::from_static(body), 4096);
     }
 
+    /// Puts a publish into the outbox of a message that lives no longer than its arrival.
+    pub(super) fn publish_for_now(&mut self, key: &'static str, body: &'static [u8]) {
+        let (exchange, routing_key) = ("".into(), key.into());
+        let method = Basic::Publish { exchange, routing_key, mandatory: false, immediate: false };
+        let expiration = |out: &mut BytesMut| out.extend_from_slice(&[1, 0, 1, b'0']);
+        self.outbox.content(1, &Method::Basic(method), expiration, &Bytes::from_static(body), 4096);
+    }
+
     pub(super) async fn declare(&mut self, queue: &'static str) -> u32 {
         self.send(1, Method::Queue(declare(queue, false))).await;
         match self.method().await {

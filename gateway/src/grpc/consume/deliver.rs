@@ -96,6 +96,7 @@ impl Deliveries<'_> {
             max_bytes: bytes.min(FRAME_BYTES),
             deadline: Some(lease_time(self.grpc, self.attached.settings())),
             acknowledge: self.attached.settings().acknowledge,
+            waited: false,
         };
         Ok(self.grpc.broker.lease(&self.grpc.principal, self.group(), request).await?)
     }
