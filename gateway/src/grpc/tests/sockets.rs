@@ -102,6 +102,23 @@ async fn the_schema_is_served() {
     gateway.close().await;
 }
 
+#[tokio::test]
+async fn who_keeps_a_stream_of_reflection_open_is_let_go_by_the_drain() {
+    let gateway = Gateway::new();
+    let address = gateway.listen().await;
+    let mut reflection = ServerReflectionClient::new(connect(address).await);
+    let (asks, asked) = mpsc::channel(1);
+    let list = MessageRequest::ListServices(String::new());
+    asks.send(ServerReflectionRequest { host: String::new(), message_request: Some(list) }).await.unwrap();
+    let mut answers = reflection.server_reflection_info(receiving(asked)).await.unwrap().into_inner();
+    assert!(answers.message().await.unwrap().is_some());
+    // The client lets go neither of its stream nor of its connection.
+    assert!(gateway.drain.finish(Duration::from_secs(60)).await, "the drain waited for a stream of reflection");
+    assert!(answers.message().await.unwrap().is_none());
+    drop(asks);
+    gateway.close().await;
+}
+
 /// A consumer that takes nothing from its connection after the first frame.
 async fn stuck(
     address: SocketAddr,
