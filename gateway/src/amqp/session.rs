@@ -117,11 +117,12 @@ impl<'a> Session<'a> {
             tokio::select! {
                 biased;
                 written = outbox.flush(&mut output), if !outbox.is_empty() => self.note_written(written?),
+                // Before what a busy client always has more of: it wants heartbeats, too.
+                now = clock.tick() => self.tick(&mut clock, now)?,
                 Some(confirmation) = self.confirmations.next() => self.confirm_with_company(confirmation),
                 Some(woken) = self.wakes.next() => self.wake(woken),
                 read = reader.fill(&mut input), if may_read && !has_frames && next_look.is_none() => self.note_read(read?)?,
                 () = tokio::time::sleep_until(next_look.unwrap_or(self.last_read)), if next_look.is_some() => self.look()?,
-                now = clock.tick() => self.tick(now)?,
                 () = tokio::time::sleep(FULL_DISK_PAUSE), if self.publishing.is_stuck() || self.settling.is_stuck() => {}
                 () = &mut drained => return Err(Ended::Drained),
                 () = std::future::ready(()), if more => {}
