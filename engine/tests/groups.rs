@@ -6,6 +6,7 @@ mod support;
 use std::time::Duration;
 
 use support::*;
+use tempfile::TempDir;
 use tidegate_engine::batch::{Batch, Header, Record};
 use tidegate_engine::group::{
     ConsumerId, Delivery, GroupConfig, LeaseRequest, Mode, OffsetCommit, Retry, Settlement, Start,
@@ -29,6 +30,15 @@ async fn create(engine: &Engine, config: GroupConfig) -> GroupName {
     settle(engine).await;
     commit.wait().await.unwrap();
     group("workers")
+}
+
+/// An engine with so many records, and a group that is to consume them.
+async fn started(records: usize, config: GroupConfig) -> (TempDir, Engine, PartitionId, GroupName) {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open_manual(directory.path());
+    let partition = with_records(&engine, records).await;
+    let workers = create(&engine, config).await;
+    (directory, engine, partition, workers)
 }
 
 fn request(consumer: ConsumerId, max_messages: usize) -> LeaseRequest {
@@ -57,10 +67,7 @@ async fn acknowledge(engine: &Engine, name: &GroupName, deliveries: &[Delivery])
 
 #[tokio::test]
 async fn what_is_acknowledged_does_not_come_back_and_the_rest_does() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = open_manual(directory.path());
-    with_records(&engine, 6).await;
-    let workers = create(&engine, GroupConfig::default()).await;
+    let (directory, engine, _, workers) = started(6, GroupConfig::default()).await;
     let deliveries = lease(&engine, &workers, 4).await;
     assert_eq!(offsets(&deliveries), [0, 1, 2, 3]);
     acknowledge(&engine, &workers, &[deliveries[0].clone(), deliveries[2].clone()]).await;
@@ -74,10 +81,7 @@ async fn what_is_acknowledged_does_not_come_back_and_the_rest_does() {
 
 #[tokio::test]
 async fn released_and_dropped_leases_come_back_in_order_uncounted() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = open_manual(directory.path());
-    with_records(&engine, 5).await;
-    let workers = create(&engine, GroupConfig::default()).await;
+    let (_directory, engine, _, workers) = started(5, GroupConfig::default()).await;
     let consumer = engine.new_consumer();
     let deliveries = engine.lease(&workers, request(consumer, 3)).await.unwrap();
     drop(engine.settle(&workers, vec![Settlement::Release(deliveries[1].lease)]).unwrap());
@@ -90,10 +94,7 @@ async fn released_and_dropped_leases_come_back_in_order_uncounted() {
 
 #[tokio::test]
 async fn what_may_have_been_handed_out_before_a_restart_is_called_redelivered() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = open_manual(directory.path());
-    let partition = with_records(&engine, 4).await;
-    let workers = create(&engine, GroupConfig::default()).await;
+    let (directory, engine, partition, workers) = started(4, GroupConfig::default()).await;
     let deliveries = lease(&engine, &workers, 2).await;
     assert_eq!(redelivered(&deliveries), []);
     acknowledge(&engine, &workers, &deliveries[..1]).await;
@@ -109,10 +110,7 @@ async fn what_may_have_been_handed_out_before_a_restart_is_called_redelivered() 
 
 #[tokio::test]
 async fn the_start_of_a_group_may_be_lost_but_not_the_doubt() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = open_manual(directory.path());
-    let partition = with_records(&engine, 2).await;
-    let workers = create(&engine, GroupConfig::default()).await;
+    let (directory, engine, partition, workers) = started(2, GroupConfig::default()).await;
     assert_eq!(redelivered(&lease(&engine, &workers, 1).await), []);
     // Nothing is written after the lease: where the group began is forgotten with it.
     drop(engine);
@@ -209,10 +207,7 @@ async fn an_expired_lease_is_delivered_again_and_counted() {
 
 #[tokio::test]
 async fn assigned_and_shared_members_exclude_each_other_and_progress_carries_over() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = open_manual(directory.path());
-    let partition = with_records(&engine, 6).await;
-    let workers = create(&engine, GroupConfig::default()).await;
+    let (_directory, engine, partition, workers) = started(6, GroupConfig::default()).await;
     let commit = OffsetCommit { partition, offset: 2, leader_epoch: -1, metadata: "note".to_owned() };
     engine.set_assigned(&workers, true).unwrap();
     drop(engine.commit_offsets(&workers, vec![commit.clone()]).unwrap());
@@ -255,10 +250,8 @@ async fn writes_and_progress_happen_together_or_not_at_all() {
 
 #[tokio::test]
 async fn a_group_that_starts_at_the_latest_record_sees_only_what_comes() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = open_manual(directory.path());
-    let partition = with_records(&engine, 3).await;
-    let workers = create(&engine, GroupConfig { start: Start::Latest, ..GroupConfig::default() }).await;
+    let (_directory, engine, partition, workers) =
+        started(3, GroupConfig { start: Start::Latest, ..GroupConfig::default() }).await;
     assert!(lease(&engine, &workers, 9).await.is_empty());
     append(&engine, partition, &["new"]).await;
     assert_eq!(offsets(&lease(&engine, &workers, 9).await), [3]);
@@ -284,10 +277,7 @@ async fn batches_of_many_records_are_leased_one_by_one() {
 
 #[tokio::test]
 async fn what_is_acknowledged_as_it_is_handed_out_needs_no_settlement() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = open_manual(directory.path());
-    with_records(&engine, 6).await;
-    let workers = create(&engine, GroupConfig { max_in_flight: 1, ..GroupConfig::default() }).await;
+    let (directory, engine, _, workers) = started(6, GroupConfig { max_in_flight: 1, ..GroupConfig::default() }).await;
     let leased = lease(&engine, &workers, 9).await;
     assert_eq!(offsets(&leased), [0]);
     let at_once = |max_messages| LeaseRequest { acknowledge: true, ..request(ConsumerId(77), max_messages) };
@@ -307,10 +297,7 @@ async fn what_is_acknowledged_as_it_is_handed_out_needs_no_settlement() {
 
 #[tokio::test]
 async fn a_consumer_that_waited_gets_what_lives_no_longer_than_its_arrival() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = open_manual(directory.path());
-    let partition = with_records(&engine, 0).await;
-    let workers = create(&engine, GroupConfig::default()).await;
+    let (_directory, engine, partition, workers) = started(0, GroupConfig::default()).await;
     let short = async |value| {
         let ttl = Header { name: "ttl-ms".into(), value: Some("0".into()) };
         let record = Record { timestamp_ms: 1_000, headers: vec![ttl], ..record(None, Some(value)) };
@@ -331,10 +318,7 @@ async fn a_consumer_that_waited_gets_what_lives_no_longer_than_its_arrival() {
 
 #[tokio::test]
 async fn a_purge_takes_what_nobody_holds() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = open_manual(directory.path());
-    with_records(&engine, 6).await;
-    let workers = create(&engine, GroupConfig { max_in_flight: 9, ..GroupConfig::default() }).await;
+    let (directory, engine, _, workers) = started(6, GroupConfig { max_in_flight: 9, ..GroupConfig::default() }).await;
     let leased = lease(&engine, &workers, 3).await;
     acknowledge(&engine, &workers, &leased[..1]).await;
     let (_, _commit) = engine.settle(&workers, vec![Settlement::Release(leased[1].lease)]).unwrap();
@@ -353,10 +337,7 @@ async fn a_purge_takes_what_nobody_holds() {
 
 #[tokio::test]
 async fn a_group_that_never_began_can_be_purged() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = open_manual(directory.path());
-    with_records(&engine, 3).await;
-    let workers = create(&engine, GroupConfig::default()).await;
+    let (_directory, engine, _, workers) = started(3, GroupConfig::default()).await;
     assert_eq!(engine.purge(&workers).unwrap().0, 3);
     assert!(lease(&engine, &workers, 9).await.is_empty());
 }
@@ -396,10 +377,7 @@ async fn a_batch_that_cannot_be_decoded_is_named_and_does_not_stop_the_group() {
 
 #[tokio::test]
 async fn a_waiting_consumer_hears_of_new_partitions_and_leaves_no_trace() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = open_manual(directory.path());
-    with_records(&engine, 0).await;
-    let workers = create(&engine, GroupConfig::default()).await;
+    let (_directory, engine, _, workers) = started(0, GroupConfig::default()).await;
     let mut watch = engine.watch_group(&workers);
     assert!(lease(&engine, &workers, 9).await.is_empty());
     let (topic, _) = engine.grow_topic(&name("orders"), 2).unwrap();

@@ -5,9 +5,9 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::Error;
-use super::client::{self, Client};
+use super::client::Client;
+use super::managed::{Common, Managed};
 use super::output::{self, cell};
-use super::topics::Common;
 
 /// Manage groups.
 #[derive(Debug, Subcommand)]
@@ -118,36 +118,21 @@ impl Settings {
 
 pub async fn groups(command: Groups) -> Result<(), Error> {
     match command {
-        Groups::List { prefix, common } => list(&common, prefix.as_deref()).await,
-        Groups::Describe { group, common } => {
-            let client = Client::new(&common.server)?;
-            let request = client.request(Method::GET, &["groups", &group]);
-            output::show(common.output, &client.json(request).await?, table_of_one)
-        }
+        Groups::List { prefix, common } => GROUPS.list(&common, prefix.as_deref()).await,
+        Groups::Describe { group, common } => GROUPS.ask(&common, Method::GET, &group, None).await,
         Groups::Create { group, settings, common } => {
-            let client = Client::new(&common.server)?;
-            let request = client.request(Method::PUT, &["groups", &group]).json(&settings.body());
-            output::show(common.output, &client.json(request).await?, table_of_one)
+            GROUPS.ask(&common, Method::PUT, &group, Some(&settings.body())).await
         }
-        Groups::Delete { group, common } => {
-            let client = Client::new(&common.server)?;
-            client.send(client.request(Method::DELETE, &["groups", &group])).await.map(drop)
-        }
+        Groups::Delete { group, common } => GROUPS.delete(&common, &group).await,
         Groups::Lag { group, common } => lag(&common, &group).await,
         Groups::Seek { group, to, topic, partition, common } => seek(&common, &group, &to, topic, partition).await,
     }
 }
 
-async fn list(common: &Common, prefix: Option<&str>) -> Result<(), Error> {
-    let client = Client::new(&common.server)?;
-    let groups = client::list(&client, "groups", prefix).await?;
-    output::show(common.output, &groups, |groups| table(groups["groups"].as_array().map_or(&[], Vec::as_slice)))
-}
-
-const TITLES: [&str; 7] = ["GROUP", "TOPICS", "MODE", "ACK DEADLINE", "MAX DELIVERIES", "IN FLIGHT", "DELAYED"];
-
-fn table(groups: &[Value]) -> String {
-    let row = |group: &Value| {
+const GROUPS: Managed = Managed {
+    kind: "groups",
+    titles: &["GROUP", "TOPICS", "MODE", "ACK DEADLINE", "MAX DELIVERIES", "IN FLIGHT", "DELAYED"],
+    row: |group| {
         let topics = group.get("topics").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         vec![
             cell(group, "name"),
@@ -158,13 +143,8 @@ fn table(groups: &[Value]) -> String {
             cell(group, "in_flight"),
             cell(group, "delayed"),
         ]
-    };
-    output::table(&TITLES, &groups.iter().map(row).collect::<Vec<_>>())
-}
-
-fn table_of_one(group: &Value) -> String {
-    table(std::slice::from_ref(group))
-}
+    },
+};
 
 async fn lag(common: &Common, group: &str) -> Result<(), Error> {
     const PARTITIONS: [(&str, &str); 4] =

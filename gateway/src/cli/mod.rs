@@ -7,6 +7,7 @@ mod client;
 mod error;
 mod groups;
 mod log;
+mod managed;
 mod messages;
 mod output;
 mod publish;

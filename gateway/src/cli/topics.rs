@@ -4,10 +4,10 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Map, Value};
 
-use super::arguments::{Output, ServerOption};
+use super::Error;
 use super::client::Client;
+use super::managed::{Common, Managed};
 use super::output::{self, cell};
-use super::{Error, client};
 
 /// Manage topics.
 #[derive(Debug, Subcommand)]
@@ -59,17 +59,6 @@ pub enum Topics {
         #[command(flatten)]
         common: Common,
     },
-}
-
-/// How results are shown, and whose they are.
-#[derive(Debug, Args)]
-pub struct Common {
-    /// How results are shown
-    #[arg(long, value_enum, default_value = "table")]
-    pub output: Output,
-    /// The gateway.
-    #[command(flatten)]
-    pub server: ServerOption,
 }
 
 /// A topic's settings; what is not given has its default, or stays.
@@ -124,35 +113,22 @@ impl Settings {
 
 pub async fn topics(command: Topics) -> Result<(), Error> {
     match command {
-        Topics::List { prefix, common } => list(&common, prefix.as_deref()).await,
+        Topics::List { prefix, common } => TOPICS.list(&common, prefix.as_deref()).await,
         Topics::Describe { topic, common } => describe(&common, &topic).await,
         Topics::Create { topic, settings, common } => {
-            let client = Client::new(&common.server)?;
-            let request = client.request(Method::PUT, &["topics", &topic]).json(&settings.body());
-            output::show(common.output, &client.json(request).await?, table_of_one)
+            TOPICS.ask(&common, Method::PUT, &topic, Some(&settings.body())).await
         }
         Topics::Alter { topic, settings, common } => {
-            let client = Client::new(&common.server)?;
-            let request = client.request(Method::PATCH, &["topics", &topic]).json(&settings.body());
-            output::show(common.output, &client.json(request).await?, table_of_one)
+            TOPICS.ask(&common, Method::PATCH, &topic, Some(&settings.body())).await
         }
-        Topics::Delete { topic, common } => {
-            let client = Client::new(&common.server)?;
-            client.send(client.request(Method::DELETE, &["topics", &topic])).await.map(drop)
-        }
+        Topics::Delete { topic, common } => TOPICS.delete(&common, &topic).await,
     }
 }
 
-async fn list(common: &Common, prefix: Option<&str>) -> Result<(), Error> {
-    let client = Client::new(&common.server)?;
-    let topics = client::list(&client, "topics", prefix).await?;
-    output::show(common.output, &topics, |topics| table(topics["topics"].as_array().map_or(&[], Vec::as_slice)))
-}
-
-const TITLES: [&str; 5] = ["TOPIC", "PARTITIONS", "DURABILITY", "KEPT FOR", "KEPT BYTES"];
-
-fn table(topics: &[Value]) -> String {
-    let row = |topic: &Value| {
+const TOPICS: Managed = Managed {
+    kind: "topics",
+    titles: &["TOPIC", "PARTITIONS", "DURABILITY", "KEPT FOR", "KEPT BYTES"],
+    row: |topic| {
         let retention = topic.get("retention").unwrap_or(&Value::Null);
         vec![
             cell(topic, "name"),
@@ -161,13 +137,8 @@ fn table(topics: &[Value]) -> String {
             cell(retention, "time"),
             cell(retention, "bytes"),
         ]
-    };
-    output::table(&TITLES, &topics.iter().map(row).collect::<Vec<_>>())
-}
-
-fn table_of_one(topic: &Value) -> String {
-    table(std::slice::from_ref(topic))
-}
+    },
+};
 
 async fn describe(common: &Common, topic: &str) -> Result<(), Error> {
     const OFFSETS: [(&str, &str); 4] =
@@ -175,7 +146,7 @@ async fn describe(common: &Common, topic: &str) -> Result<(), Error> {
     let client = Client::new(&common.server)?;
     let topic = client.json(client.request(Method::GET, &["topics", topic])).await?;
     output::show(common.output, &topic, |topic| {
-        format!("{}\n{}", table_of_one(topic), output::table_of(topic, "offsets", &OFFSETS))
+        format!("{}\n{}", TOPICS.table_of_one(topic), output::table_of(topic, "offsets", &OFFSETS))
     })
 }
 

@@ -280,6 +280,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_read_again() {
+        let text = serde_json::to_string(&Config::default()).unwrap();
+        assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn every_part_refuses_what_it_does_not_know() {
+        let parts = ["amqp", "grpc", "http", "kafka", "admin"]
+            .map(|name| format!("listeners: {{ {name}: {{ max_conections: 1 }} }}\n"));
+        for text in parts
+            .iter()
+            .map(String::as_str)
+            .chain(["engine: { max_topcis: 1 }\n", "defaults: { topic: { retention: { tiem: 1h } } }\n"])
+        {
+            assert!(mistakes(text)[0].contains("there is no such setting"), "{text}: {:?}", mistakes(text));
+        }
+    }
+
+    #[test]
     fn what_is_not_yaml_is_told_with_its_line() {
         assert!(mistakes("data_dir: x\nlisteners: [\n")[0].starts_with("t.yaml:"));
         assert!(mistakes("- a\n- b\n")[0].starts_with("t.yaml:1: "));

@@ -122,16 +122,3 @@ impl Default for Config {
         }
     }
 }
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::Config;
-
-    #[test]
-    fn what_is_written_is_read_again() {
-        let text = serde_json::to_string(&Config::default()).unwrap();
-        assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), Config::default());
-        assert!(serde_json::from_str::<Config>(r#"{"max_conections":1}"#).is_err());
-    }
-}

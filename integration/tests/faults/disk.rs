@@ -2,32 +2,44 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::path::PathBuf;
 
 use tidegate_integration::load::{self, Load};
-use tidegate_integration::{Setup, http, place};
+use tidegate_integration::{Gateway, Setup, http, place};
 
 use crate::crash::once;
 use crate::mount::Mount;
 
-pub fn write_zeroes(path: &Path, mib: usize) {
-    let mut file = File::create(path).unwrap();
-    for _ in 0..mib {
-        file.write_all(&[1; 1 << 20]).unwrap();
+/// A disk of 64 MiB that is half full, with a gateway on it.
+pub struct SmallDisk {
+    ballast: PathBuf,
+    _mount: Mount,
+}
+
+impl SmallDisk {
+    /// None where it cannot be mounted, which is said.
+    pub fn with_gateway(test: &str) -> Option<(Self, Gateway)> {
+        let mount = Mount::new(64).inspect_err(|why| place::skip(test, why)).ok()?;
+        let ballast = mount.path().join("ballast");
+        let mut file = File::create(&ballast).unwrap();
+        for _ in 0..32 {
+            file.write_all(&[1; 1 << 20]).unwrap();
+        }
+        file.sync_all().unwrap();
+        let setup = Setup::default().data(mount.path().join("data")).segments("2MiB");
+        let gateway = setup.expect_error("disk").expect_error("space").start();
+        Some((Self { ballast, _mount: mount }, gateway))
     }
-    file.sync_all().unwrap();
+
+    /// Gives the other half back.
+    pub fn make_room(&self) {
+        fs::remove_file(&self.ballast).unwrap();
+    }
 }
 
 #[test]
 fn disk_full_and_recovered() {
-    let disk = match Mount::new(64) {
-        Ok(disk) => disk,
-        Err(why) => return place::skip("disk_full_and_recovered", &why),
-    };
-    let ballast = disk.path().join("ballast");
-    write_zeroes(&ballast, 32);
-    let setup = Setup::default().data(disk.path().join("data")).segments("2MiB");
-    let mut gateway = setup.expect_error("disk").expect_error("space").start();
+    let Some((disk, mut gateway)) = SmallDisk::with_gateway("disk_full_and_recovered") else { return };
     drop(Load::new(&gateway, "before", 1));
     load::fill(&gateway, "before", 2);
 
@@ -49,7 +61,7 @@ fn disk_full_and_recovered() {
     let read = http::get(gateway.http, "/v1/topics/before/messages?partition=0&offset=0&limit=1").unwrap();
     assert_eq!(read.status, 200, "reading goes on: {read:?}");
 
-    fs::remove_file(&ballast).unwrap();
+    disk.make_room();
     load.wait_acknowledged(acknowledged + 2_000);
     let history = load.finish();
     place::report(&format!(

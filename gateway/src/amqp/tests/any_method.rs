@@ -1,38 +1,24 @@
 //! Any method at any moment: the server answers, or closes the channel or the connection with a reply code, and nobody
 //! else notices.
 
+use tidegate_engine::store::faulty::Random;
+
 use super::*;
-
-/// A small generator: the runs are the same every time.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % limit as u64).unwrap()
-    }
-
-    fn flip(&mut self) -> bool {
-        self.below(2) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
-    }
-}
 
 const NAMES: [&str; 6] = ["", "q", "r", "amq.topic", "missing", "a.b"];
 
+fn one_of<T: Copy>(random: &mut Random, these: &[T]) -> T {
+    these[random.index(these.len())]
+}
+
 fn method(random: &mut Random) -> Method {
     use super::super::codec::Exchange;
-    let (name, other) = (random.pick(&NAMES), random.pick(&NAMES));
-    let (yes, maybe, no_wait) = (random.flip(), random.flip(), random.below(4) == 0);
-    let tag = random.pick(&[0, 1, 2, 3, 7, u64::MAX]);
+    let (name, other) = (one_of(random, &NAMES), one_of(random, &NAMES));
+    let (yes, maybe, no_wait) = (random.chance(50), random.chance(50), random.index(4) == 0);
+    let tag = one_of(random, &[0, 1, 2, 3, 7, u64::MAX]);
     let arguments = Table::default;
-    let kind = random.pick(&["direct", "fanout", "topic", "headers", "nonsense"]);
-    match random.below(34) {
+    let kind = one_of(random, &["direct", "fanout", "topic", "headers", "nonsense"]);
+    match random.index(34) {
         0 => Method::Channel(Channel::Open {}),
         1 => Method::Channel(Channel::Close { reply_code: 200, reply_text: "bye".into(), class_id: 0, method_id: 0 }),
         2 => Method::Channel(Channel::CloseOk {}),
@@ -43,10 +29,10 @@ fn method(random: &mut Random) -> Method {
         7 => Method::Tx(super::super::codec::Tx::Select {}),
         8 | 9 => Method::Queue(Queue::Declare {
             queue: name.into(),
-            passive: random.below(3) == 0,
+            passive: random.index(3) == 0,
             durable: false,
             exclusive: maybe,
-            auto_delete: random.below(5) == 0,
+            auto_delete: random.index(5) == 0,
             no_wait,
             arguments: arguments(),
         }),
@@ -70,8 +56,8 @@ fn method(random: &mut Random) -> Method {
             r#type: kind.into(),
             passive: yes,
             durable: maybe,
-            auto_delete: random.flip(),
-            internal: random.below(4) == 0,
+            auto_delete: random.chance(50),
+            internal: random.index(4) == 0,
             no_wait,
             arguments: arguments(),
         }),
@@ -84,50 +70,50 @@ fn method(random: &mut Random) -> Method {
             arguments: arguments(),
         }),
         17 => {
-            Method::Basic(Basic::Qos { prefetch_size: u32::from(random.below(9) == 0), prefetch_count: 2, global: yes })
+            Method::Basic(Basic::Qos { prefetch_size: u32::from(random.index(9) == 0), prefetch_count: 2, global: yes })
         }
         18 | 19 => Method::Basic(Basic::Consume {
             queue: name.into(),
-            consumer_tag: random.pick(&["", "c", "d"]).into(),
+            consumer_tag: one_of(random, &["", "c", "d"]).into(),
             no_local: false,
             no_ack: yes,
-            exclusive: random.below(5) == 0,
+            exclusive: random.index(5) == 0,
             no_wait,
             arguments: arguments(),
         }),
-        20 => Method::Basic(Basic::Cancel { consumer_tag: random.pick(&["c", "d", "e"]).into(), no_wait }),
+        20 => Method::Basic(Basic::Cancel { consumer_tag: one_of(random, &["c", "d", "e"]).into(), no_wait }),
         21 | 22 => Method::Basic(Basic::Get { queue: name.into(), no_ack: yes }),
         23 => Method::Basic(Basic::Ack { delivery_tag: tag, multiple: yes }),
         24 => Method::Basic(Basic::Nack { delivery_tag: tag, multiple: yes, requeue: maybe }),
         25 => Method::Basic(Basic::Reject { delivery_tag: tag, requeue: maybe }),
-        26 => Method::Basic(Basic::Recover { requeue: random.below(5) > 0 }),
+        26 => Method::Basic(Basic::Recover { requeue: random.index(5) > 0 }),
         27 => Method::Basic(Basic::RecoverAsync { requeue: true }),
         28 => Method::Basic(Basic::GetEmpty {}),
         29 => Method::Basic(Basic::CancelOk { consumer_tag: "c".into() }),
         _ => Method::Basic(Basic::Publish {
-            exchange: random.pick(&["", "", "amq.topic", "missing"]).into(),
+            exchange: one_of(random, &["", "", "amq.topic", "missing"]).into(),
             routing_key: name.into(),
             mandatory: yes,
-            immediate: random.below(9) == 0,
+            immediate: random.index(9) == 0,
         }),
     }
 }
 
 /// One step of a client that has lost its mind, in one of three ways.
 fn step(client: &mut Client, random: &mut Random) {
-    let channel = random.pick(&[1, 1, 1, 1, 2, 2, 3, 0]);
+    let channel = one_of(random, &[1, 1, 1, 1, 2, 2, 3, 0]);
     let method = method(random);
     let is_publish = matches!(method, Method::Basic(Basic::Publish { .. }));
-    if is_publish && random.below(8) > 0 {
-        let body = random.pick::<&'static [u8]>(&[b"", b"hello", &[7; 9000]]);
+    if is_publish && random.index(8) > 0 {
+        let body = one_of::<&'static [u8]>(random, &[b"", b"hello", &[7; 9000]]);
         // Flags that say what is not there, once in a while.
-        let properties = random.pick::<&'static [u8]>(&[&[0, 0], &[0, 0], &[0, 0], &[0x10, 0, 2], &[0x80, 0]]);
+        let properties = one_of::<&'static [u8]>(random, &[&[0, 0], &[0, 0], &[0, 0], &[0x10, 0, 2], &[0x80, 0]]);
         let write = |out: &mut BytesMut| out.extend_from_slice(properties);
         client.outbox.content(channel, &method, write, &Bytes::from_static(body), 4096);
     } else {
         client.outbox.method(channel, &method);
     }
-    if random.below(12) == 0 {
+    if random.index(12) == 0 {
         // A frame of a body that nobody announced.
         client.outbox.raw(&[3, 0, 1, 0, 0, 0, 2, b'x', b'y', 206]);
     }
@@ -140,7 +126,7 @@ async fn the_server_survives_any_method_at_any_moment() {
     bystander.declare("bystander").await;
     let mut endings = std::collections::BTreeMap::<String, usize>::new();
     for seed in 1..=300_u64 {
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut random = Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut client = gateway.client().await;
         client.send(2, Method::Channel(Channel::Open {})).await;
         for _ in 0..40 {

@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
+use tidegate_engine::store::faulty::Random;
 
 use super::samples::{decode, requests};
 use super::{Malformed, RequestHeader, check};
@@ -30,39 +31,27 @@ fn every_version_of_every_request_has_its_shape() {
     }
 }
 
-/// A cheap generator, so that a failing case is the same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
-    }
-
-    /// Changes a frame the way a broken or hostile client would: lengths first of all.
-    fn mutate(&mut self, frame: &[u8]) -> Vec<u8> {
-        const NUMBERS: [i64; 6] = [-1, 0, i32::MAX as i64, i32::MIN as i64, 0x0100_0000, i64::MAX];
-        let mut frame = frame.to_vec();
-        for _ in 0..=self.below(3) {
-            if frame.len() <= 8 {
-                return frame;
-            }
-            let at = 8 + self.below(frame.len() - 8);
-            match self.below(4) {
-                0 => frame[at] = [0xff, 0x7f, 0x80, 0][self.below(4)],
-                1 => frame.truncate(at),
-                2 => frame[at] ^= 1 << self.below(8),
-                _ => {
-                    let number = NUMBERS[self.below(NUMBERS.len())].to_be_bytes();
-                    let width = [2, 4, 8][self.below(3)].min(frame.len() - at);
-                    frame[at..at + width].copy_from_slice(&number[8 - width..]);
-                }
+/// Changes a frame the way a broken or hostile client would: lengths first of all.
+fn mutate(random: &mut Random, frame: &[u8]) -> Vec<u8> {
+    const NUMBERS: [i64; 6] = [-1, 0, i32::MAX as i64, i32::MIN as i64, 0x0100_0000, i64::MAX];
+    let mut frame = frame.to_vec();
+    for _ in 0..=random.index(3) {
+        if frame.len() <= 8 {
+            return frame;
+        }
+        let at = 8 + random.index(frame.len() - 8);
+        match random.index(4) {
+            0 => frame[at] = [0xff, 0x7f, 0x80, 0][random.index(4)],
+            1 => frame.truncate(at),
+            2 => frame[at] ^= 1 << random.index(8),
+            _ => {
+                let number = NUMBERS[random.index(NUMBERS.len())].to_be_bytes();
+                let width = [2, 4, 8][random.index(3)].min(frame.len() - at);
+                frame[at..at + width].copy_from_slice(&number[8 - width..]);
             }
         }
-        frame
     }
+    frame
 }
 
 /// Whatever passes the check decodes, or fails to, without a panic and within memory that the frame's size bounds:
@@ -70,11 +59,11 @@ impl Random {
 #[test]
 fn mutated_requests_never_panic() {
     let requests = requests();
-    let mut random = Random(0x7469_6465_6761_7465);
+    let mut random = Random::new(0x7469_6465_6761_7465);
     let mut passed = 0;
     for round in 0..300 {
         for (api, version, frame) in &requests {
-            let mutated = Bytes::from(random.mutate(frame));
+            let mutated = Bytes::from(mutate(&mut random, frame));
             let Ok((header, mut body)) = checked(&mutated) else { continue };
             assert_eq!((header.api, header.version), (*api, *version), "round {round}");
             passed += usize::from(decode(header.api, header.version, &mut body).is_some());
@@ -177,10 +166,10 @@ mod handled {
     #[test]
     fn mutated_requests_are_answered_or_refused_without_a_panic() {
         let requests = requests();
-        let mut random = Random(0x6b61_666b_6121);
+        let mut random = Random::new(0x6b61_666b_6121);
         let waiting = [ApiKey::JoinGroup, ApiKey::SyncGroup, ApiKey::Fetch];
         let rounds = (0..20).flat_map(|_| requests.iter().filter(|(api, ..)| !waiting.contains(api)));
-        let frames: Vec<Bytes> = rounds.map(|(_, _, frame)| random.mutate(frame).into()).collect();
+        let frames: Vec<Bytes> = rounds.map(|(_, _, frame)| mutate(&mut random, frame).into()).collect();
         let answered = answer(frames.into_iter()).iter().flatten().count();
         assert!(answered > 500, "only {answered} mutated requests were answered: nothing much was tried");
     }

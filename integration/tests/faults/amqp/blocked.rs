@@ -1,6 +1,5 @@
 //! The disk is full under AMQP clients: publishers are told to wait and lose nothing, consumers go on.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,11 +12,10 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Confirmation};
-use tidegate_integration::{Setup, place};
+use tidegate_integration::place;
 
 use super::load::connect;
-use crate::disk::write_zeroes;
-use crate::mount::Mount;
+use crate::disk::SmallDisk;
 
 const WAITING: u64 = 200;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,14 +60,8 @@ async fn fill(channel: &Channel, stop: &AtomicBool) -> u32 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn publishers_are_told_of_a_full_disk_and_of_its_end() {
-    let disk = match Mount::new(64) {
-        Ok(disk) => disk,
-        Err(why) => return place::skip("publishers_are_told_of_a_full_disk_and_of_its_end", &why),
-    };
-    let ballast = disk.path().join("ballast");
-    write_zeroes(&ballast, 32);
-    let setup = Setup::default().data(disk.path().join("data")).segments("2MiB");
-    let mut gateway = setup.expect_error("disk").expect_error("space").start();
+    let test = "publishers_are_told_of_a_full_disk_and_of_its_end";
+    let Some((disk, mut gateway)) = SmallDisk::with_gateway(test) else { return };
     let (reading, reader) = connect(gateway.amqp).await.unwrap();
     declare(&reader, "waiting").await;
     for _ in 0..WAITING {
@@ -100,7 +92,7 @@ async fn publishers_are_told_of_a_full_disk_and_of_its_end() {
     until("connection.blocked", || status.blocked()).await;
 
     stop.store(true, Ordering::Relaxed);
-    fs::remove_file(&ballast).unwrap();
+    disk.make_room();
     let (connection, channel, confirmed) = filling.await.unwrap();
     until("connection.unblocked", || !status.blocked()).await;
     let stored = declare(&channel, "filled").await;

@@ -1,6 +1,7 @@
 //! Bytes that nobody should send.
 
 use bytes::{Bytes, BytesMut};
+use tidegate_engine::store::faulty::Random;
 
 use super::samples::{encoded, methods};
 use super::{frames_of, method_frame, wide};
@@ -140,48 +141,36 @@ fn properties_are_checked() {
     assert_eq!(parse(b"\x80\0\x01\xff"), Ok(()), "what a publisher means by its properties is its own affair");
 }
 
-/// A cheap generator, so that a failing case is the same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
-    }
-
-    /// Changes a frame the way a broken or hostile client would; mostly so that the change gets past the framing.
-    fn mutate(&mut self, frame: &[u8]) -> Vec<u8> {
-        const NUMBERS: [u64; 5] = [u64::MAX, 0, i32::MAX as u64, 0x0100_0000, 1 << 31];
-        let mut frame = frame.to_vec();
-        for _ in 0..=self.below(3) {
-            let first = if self.below(8) == 0 { 0 } else { 7.min(frame.len() - 1) };
-            let at = first + self.below(frame.len() - first);
-            match self.below(4) {
-                0 => frame[at] = [0xff, 0x7f, 0x80, 0, b'F', b'A', b'S', b'V'][self.below(8)],
-                1 => frame[at] ^= 1 << self.below(8),
-                2 => {
-                    let number = NUMBERS[self.below(NUMBERS.len())].to_be_bytes();
-                    let width = [2, 4, 8][self.below(3)].min(frame.len() - at);
-                    frame[at..at + width].copy_from_slice(&number[8 - width..]);
-                }
-                _ if frame.len() > 8 => {
-                    // A shorter or longer payload, framed as it should be.
-                    frame.truncate(frame.len() - 1);
-                    match self.below(2) {
-                        0 => frame.truncate(8.max(frame.len() - self.below(4))),
-                        _ => frame.extend_from_slice(&[0, 1, b'x'][..=self.below(2)]),
-                    }
-                    let length = (frame.len() - 7) as u32;
-                    frame[3..7].copy_from_slice(&length.to_be_bytes());
-                    frame.push(206);
-                }
-                _ => {}
+/// Changes a frame the way a broken or hostile client would; mostly so that the change gets past the framing.
+fn mutate(random: &mut Random, frame: &[u8]) -> Vec<u8> {
+    const NUMBERS: [u64; 5] = [u64::MAX, 0, i32::MAX as u64, 0x0100_0000, 1 << 31];
+    let mut frame = frame.to_vec();
+    for _ in 0..=random.index(3) {
+        let first = if random.index(8) == 0 { 0 } else { 7.min(frame.len() - 1) };
+        let at = first + random.index(frame.len() - first);
+        match random.index(4) {
+            0 => frame[at] = [0xff, 0x7f, 0x80, 0, b'F', b'A', b'S', b'V'][random.index(8)],
+            1 => frame[at] ^= 1 << random.index(8),
+            2 => {
+                let number = NUMBERS[random.index(NUMBERS.len())].to_be_bytes();
+                let width = [2, 4, 8][random.index(3)].min(frame.len() - at);
+                frame[at..at + width].copy_from_slice(&number[8 - width..]);
             }
+            _ if frame.len() > 8 => {
+                // A shorter or longer payload, framed as it should be.
+                frame.truncate(frame.len() - 1);
+                match random.index(2) {
+                    0 => frame.truncate(8.max(frame.len() - random.index(4))),
+                    _ => frame.extend_from_slice(&[0, 1, b'x'][..=random.index(2)]),
+                }
+                let length = (frame.len() - 7) as u32;
+                frame[3..7].copy_from_slice(&length.to_be_bytes());
+                frame.push(206);
+            }
+            _ => {}
         }
-        frame
     }
+    frame
 }
 
 /// A frame of each kind, with tables in them.
@@ -215,12 +204,12 @@ fn seeds() -> Vec<Vec<u8>> {
 /// Nothing panics, and what is read holds no more memory than the bytes it came in account for.
 #[test]
 fn mutated_frames_never_panic() {
-    let (seeds, mut random) = (seeds(), Random(0x6361_7272_6f74_0091));
+    let (seeds, mut random) = (seeds(), Random::new(0x6361_7272_6f74_0091));
     let (mut read, mut refused) = (0, 0);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for _ in 0..10_000 {
-        let at = random.below(seeds.len());
-        let stream = random.mutate(&seeds[at]);
+        let at = random.index(seeds.len());
+        let stream = mutate(&mut random, &seeds[at]);
         let mut reader = FrameReader::new(Limits::default());
         let mut rest = &stream[..];
         loop {
