@@ -93,9 +93,10 @@ impl Writer {
         to: Destination,
     ) -> Result<Written> {
         let mut payloads = Vec::new();
-        let mut buffer = self.buffers.empty(HEADER_BYTES + size);
+        let mut buffer = self.buffers.empty(HEADER_BYTES + size, self.at.position);
+        let from = buffer.len();
         let crc = block::encode(&mut buffer, self.at.segment.id.0, self.at.chain, entries, &mut payloads);
-        let bytes = self.buffers.share(buffer);
+        let bytes = self.buffers.share(buffer, from);
         self.at.segment.file.write_at(self.at.position, &bytes, to).map_err(|error| match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::DiskFull,
             _ => Error::io(format!("writing {}", self.at.segment.name), &error),

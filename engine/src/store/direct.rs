@@ -4,17 +4,18 @@
 //! 4 KiB. What is read at the tail is in memory of our own; what is read far behind it is read once.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
+use rustix::io::pwritev;
 
-/// Positions, lengths and memory are multiples of this: what every disk and file system takes.
-pub(super) const PAGE: usize = 4 << 10;
+use super::PAGE;
+
 /// So much is copied and written with one call: large enough for the disk, small enough to stay in the processor's cache.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 64 << 10;
 /// A file opened to be read and written past the page cache.
 #[derive(Debug)]
 pub(super) struct Direct {
@@ -28,6 +29,13 @@ struct End {
     position: u64,
     /// Begins with the last page, as far as it is filled.
     piece: Option<Pages>,
+}
+
+/// Bytes that lie in memory as they will in the file, so that all but their first and last page can be written as they are.
+struct Congruent<'a> {
+    first: &'a [u8],
+    whole: &'a [u8],
+    last: &'a [u8],
 }
 
 impl Direct {
@@ -86,7 +94,30 @@ impl Direct {
 }
 
 impl End {
-    fn write(&mut self, file: &File, position: u64, mut bytes: &[u8]) -> io::Result<()> {
+    fn write(&mut self, file: &File, position: u64, bytes: &[u8]) -> io::Result<()> {
+        match Congruent::split(position, bytes) {
+            Some(congruent) => self.write_in_place(file, position, &congruent),
+            None => self.write_copied(file, position, bytes),
+        }
+    }
+
+    /// Writes whole pages from where they are, and those at both ends from a copy.
+    fn write_in_place(&mut self, file: &File, position: u64, bytes: &Congruent<'_>) -> io::Result<()> {
+        let filled = page_part(position);
+        let piece = self.piece.get_or_insert_with(|| Pages::zeroed(PIECE)).bytes();
+        let (first, last) = piece.split_at_mut(PAGE);
+        let last = &mut last[..bytes.last.len().next_multiple_of(PAGE)];
+        first[filled..filled + bytes.first.len()].copy_from_slice(bytes.first);
+        last[..bytes.last.len()].copy_from_slice(bytes.last);
+        last[bytes.last.len()..].fill(0);
+        let first = &first[..if bytes.first.is_empty() { 0 } else { PAGE }];
+        write_all(file, position - filled as u64, &[first, bytes.whole, last])?;
+        let length = bytes.last.len();
+        piece.copy_within(PAGE..PAGE + length, 0);
+        Ok(())
+    }
+
+    fn write_copied(&mut self, file: &File, position: u64, mut bytes: &[u8]) -> io::Result<()> {
         let mut filled = page_part(position);
         let mut page = position - filled as u64;
         let piece = self.piece.get_or_insert_with(|| Pages::zeroed(PIECE)).bytes();
@@ -105,6 +136,36 @@ impl End {
         }
         Ok(())
     }
+}
+
+impl<'a> Congruent<'a> {
+    /// None if they do not lie so, or if it is not worth while.
+    fn split(position: u64, bytes: &'a [u8]) -> Option<Self> {
+        let lead = (PAGE - page_part(position)) % PAGE;
+        if bytes.len() < PIECE || bytes.as_ptr().align_offset(PAGE) != lead {
+            return None;
+        }
+        let (first, rest) = bytes.split_at(lead);
+        let (whole, last) = rest.split_at(rest.len() - rest.len() % PAGE);
+        Some(Self { first, whole, last })
+    }
+}
+
+/// Writes all of it, with one call if the disk takes it so.
+fn write_all(file: &File, mut position: u64, parts: &[&[u8]]) -> io::Result<()> {
+    let length = parts.iter().map(|part| part.len()).sum::<usize>();
+    let slices = parts.iter().map(|part| IoSlice::new(part)).collect::<Vec<_>>();
+    let mut written = pwritev(file, &slices, position)?;
+    if written == length {
+        return Ok(());
+    }
+    for part in parts {
+        let done = written.min(part.len());
+        file.write_all_at(&part[done..], position + done as u64)?;
+        written -= done;
+        position += part.len() as u64;
+    }
+    Ok(())
 }
 
 /// Memory that begins at a multiple of a page.

@@ -5,18 +5,18 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::direct::{Direct, PAGE};
-use super::{Destination, LogFile};
+use super::direct::Direct;
+use super::{Destination, LogFile, PAGE};
 
 /// After a write of no more than this that is to be synced, the space behind it is written too: with zeros, as it reads
 /// anyway. A sync of space that was reserved and never written makes the file system change its own records, which takes half
 /// of the sync's time; for larger writes, the zeros cost more than that.
 const SMALL_WRITE: usize = 128 << 10;
 /// Zeros to write ahead, so many at a time.
-static AHEAD: Ahead = Ahead([0; 256 << 10]);
+static AHEAD: Ahead = Ahead([0; 512 << 10]);
 
 #[repr(align(4096))]
-struct Ahead([u8; 256 << 10]);
+struct Ahead([u8; 512 << 10]);
 
 /// A segment file.
 ///
@@ -133,9 +133,12 @@ mod tests {
         let mut expected = vec![0; capacity as usize];
         let mut position = 0;
         for (count, (length, to)) in lengths.iter().enumerate() {
-            let bytes = vec![count as u8 + 1; *length];
-            file.write_at(position, &bytes, *to).unwrap();
-            expected[position as usize..][..*length].copy_from_slice(&bytes);
+            let bytes = vec![count as u8 + 1; *length + PAGE];
+            // Every second one lies in memory as in the file.
+            let lies = bytes.as_ptr().align_offset(PAGE) + (position % PAGE as u64) as usize + count % 2 * 100;
+            let bytes = &bytes[lies % PAGE..][..*length];
+            file.write_at(position, bytes, *to).unwrap();
+            expected[position as usize..][..*length].copy_from_slice(bytes);
             position += *length as u64;
             let mut found = vec![1; expected.len()];
             file.read_at(0, &mut found).unwrap();

@@ -62,6 +62,10 @@ pub trait Store: Send + Sync + 'static {
     fn delete(&self, name: &str) -> io::Result<()>;
 }
 
+/// The disk is written and read by pages of so many bytes. Bytes that lie in memory as far from a page's begin as they will in
+/// the file can be written past the page cache without being copied.
+pub const PAGE: usize = 4 << 10;
+
 /// Where written bytes are wanted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destination {
