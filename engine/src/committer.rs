@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::MutexGuard;
 
+use crate::commit::Promise;
 use crate::counters::Counters;
 use crate::gather::Gather;
 use crate::log::{Entry, IndexEntry, Segment, SegmentKind, Writer, add_index_entries};
@@ -101,7 +102,7 @@ impl Shard {
             }
             Err(error) => {
                 let poisoned = self.poison(&error);
-                taken.into_iter().for_each(|pending| pending.finish(&Err(poisoned.clone())));
+                Pending::finish(&mut taken, &Err(poisoned.clone()));
                 Err(poisoned)
             }
         }
@@ -125,7 +126,7 @@ impl Shard {
         inner.pending.iter_mut().for_each(|pending| drop(pending.budget.take()));
         let undecided = inner.pending.iter_mut().filter_map(|pending| pending.done.take()).collect::<Vec<_>>();
         drop(inner);
-        undecided.into_iter().for_each(|done| drop(done.send(Err(Error::Undecided))));
+        Promise::keep_all(undecided, &Err(Error::Undecided));
         taken
     }
 
@@ -174,7 +175,8 @@ impl Shard {
             // Who asked only for the page cache need not wait for the disk.
             let wakes = self.lock().publish_offsets(taken, Durability::PageCache);
             wakes.send();
-            taken.retain_mut(|pending| pending.durability == Durability::Fsync || !pending.finish_early());
+            Pending::finish(taken.iter_mut().filter(|pending| pending.durability != Durability::Fsync), &Ok(()));
+            taken.retain(|pending| pending.durability == Durability::Fsync);
         }
         if durable && writer.is_unsynced() {
             writer.sync()?;
@@ -185,8 +187,8 @@ impl Shard {
         let wakes = inner.publish_offsets(taken, Durability::Fsync);
         drop(inner);
         wakes.send();
-        // The last first: a session that answers in order waits for its first, and when that wakes it the others are there.
-        taken.drain(..).rev().for_each(|pending| pending.finish(&Ok(())));
+        Pending::finish(taken.iter_mut(), &Ok(()));
+        taken.clear();
         Ok(())
     }
 
@@ -263,9 +265,9 @@ impl Shard {
         let mut inner = self.lock();
         inner.failed = Some(poisoned.clone());
         inner.pending_bytes = 0;
-        let pending = std::mem::take(&mut inner.pending);
+        let mut pending = std::mem::take(&mut inner.pending);
         drop(inner);
-        pending.into_iter().for_each(|pending| pending.finish(&Err(poisoned.clone())));
+        Pending::finish(&mut pending, &Err(poisoned.clone()));
         poisoned
     }
 }
@@ -337,18 +339,9 @@ impl Pending {
         self.durability != Durability::Memory || self.entries.iter().any(|entry| !matches!(entry, Entry::State(_)))
     }
 
-    fn finish(self, result: &Result<()>) {
-        if let Some(done) = self.done {
-            let _ = done.send(result.clone());
-        }
-    }
-
-    /// Tells its waiter and keeps nothing for later; true, so that it can be let go.
-    fn finish_early(&mut self) -> bool {
-        if let Some(done) = self.done.take() {
-            let _ = done.send(Ok(()));
-        }
-        true
+    /// Tells those who wait for them.
+    fn finish<'a>(those: impl IntoIterator<Item = &'a mut Self>, result: &Result<()>) {
+        Promise::keep_all(those.into_iter().filter_map(|pending| pending.done.take()), result);
     }
 }
 

@@ -7,10 +7,11 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::ahead::AheadCache;
 use crate::batch::Batch;
+use crate::commit::Promise;
 use crate::counters::Counters;
 use crate::group::DeadLetter;
 use crate::log::{Buffers, Entry, Segment, SegmentId, SegmentKind, StoredManifest, TailCache, Writer};
@@ -119,7 +120,7 @@ pub(crate) struct Pending {
     pub entries: Vec<Entry>,
     pub number: u64,
     pub durability: Durability,
-    pub done: Option<oneshot::Sender<Result<()>>>,
+    pub done: Option<Promise>,
     /// Held until it is written, or until the disk is found full.
     pub budget: Option<OwnedSemaphorePermit>,
 }
@@ -235,8 +236,8 @@ impl Shard {
         let (done, commit) = if durability == Durability::Memory {
             (None, Commit::ready(Ok(())))
         } else {
-            let (done, wait) = oneshot::channel();
-            (Some(done), Commit::waiting(wait))
+            let (done, commit) = Commit::promised();
+            (Some(done), commit)
         };
         inner.queued += 1;
         let pending = Pending { entries, number: inner.queued, durability, done, budget };
