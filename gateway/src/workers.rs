@@ -2,7 +2,7 @@
 //!
 //! The runtime's own threads share their work: a task that is woken wakes a second thread to look whether there is more to do,
 //! and whichever polls the sockets is woken for those that another serves. With a handful of busy connections that costs more
-//! than it brings. Here a commit wakes one thread for each connection, and nothing else does.
+//! than it brings. Here a commit wakes each thread whose connections wait for it once, and nothing else does.
 
 use std::future::Future;
 use std::io;
