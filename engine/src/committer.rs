@@ -11,6 +11,7 @@ use crate::counters::Counters;
 use crate::gather::Gather;
 use crate::log::{Entry, IndexEntry, Segment, SegmentKind, Writer, add_index_entries};
 use crate::shard::{Inner, Pending, Shard};
+use crate::store::Destination;
 use crate::waiting::Wakes;
 use crate::{Durability, Error, PartitionId, Result};
 
@@ -163,8 +164,11 @@ impl Shard {
         }
         let last = taken.last().map(|pending| pending.number);
         let has_entries = taken.iter().any(|pending| !pending.entries.is_empty());
-        let written =
-            if has_entries || mark { Some(writer.write(taken.iter().flat_map(|p| &p.entries), size)?) } else { None };
+        // What somebody waits for without a sync goes where it is soonest.
+        let soonest = taken.iter().any(|pending| pending.durability != Durability::Fsync && pending.is_urgent());
+        let to = if soonest { Destination::PageCache } else { Destination::Disk };
+        let entries = taken.iter().flat_map(|pending| &pending.entries);
+        let written = (has_entries || mark).then(|| writer.write(entries, size, to)).transpose()?;
         if let Some(written) = &written {
             let index = index_entries(taken, written.position, &written.payloads);
             self.publish_written(writer, written.bytes.clone(), written.position, index);

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::segment::Segment;
 use crate::Result;
+use crate::store::PAGE;
 
 /// Smaller ones do not pay for the bookkeeping.
 const SMALLEST_BYTES: usize = 64 << 10;
@@ -36,23 +37,27 @@ impl Buffers {
         Self(Arc::new(Mutex::new(Free { buffers: VecDeque::new(), bytes: 0, limit })))
     }
 
-    /// An empty buffer with room for `size` bytes, to be filled and shared.
-    pub(crate) fn empty(&self, size: usize) -> Vec<u8> {
+    /// A buffer with room for `size` bytes more, to be filled and shared. If it is large they lie in memory as they will at
+    /// `position` of a file, seen from a page's begin: so they can be written as they are.
+    pub(crate) fn empty(&self, size: usize, position: u64) -> Vec<u8> {
         if size < SMALLEST_BYTES {
             return Vec::with_capacity(size);
         }
+        let size = size + PAGE;
         let mut buffer = self.take(size, size + size / SLACK);
         buffer.clear();
+        let lead = buffer.as_ptr().align_offset(PAGE) + (position % PAGE as u64) as usize;
+        buffer.resize(lead % PAGE, 0);
         buffer
     }
 
-    /// A filled buffer as bytes that many can hold; it comes back here after the last of them.
-    pub(crate) fn share(&self, buffer: Vec<u8>) -> Bytes {
+    /// A filled buffer, from there on, as bytes that many can hold; it comes back here after the last of them.
+    pub(crate) fn share(&self, buffer: Vec<u8>, from: usize) -> Bytes {
         if buffer.capacity() < SMALLEST_BYTES {
-            return buffer.into();
+            return Bytes::from(buffer).slice(from..);
         }
         let length = buffer.len();
-        Bytes::from_owner(Lent { buffer, length, home: Arc::clone(&self.0) })
+        Bytes::from_owner(Lent { buffer, length, home: Arc::clone(&self.0) }).slice(from..)
     }
 
     /// Reads exactly `length` bytes of a segment.
@@ -112,9 +117,10 @@ mod tests {
     use super::*;
 
     fn filled(buffers: &Buffers, size: usize) -> Bytes {
-        let mut buffer = buffers.empty(size);
-        buffer.resize(size, 7);
-        buffers.share(buffer)
+        let mut buffer = buffers.empty(size, 0);
+        let from = buffer.len();
+        buffer.resize(from + size, 7);
+        buffers.share(buffer, from)
     }
 
     #[test]
@@ -134,11 +140,25 @@ mod tests {
     }
 
     #[test]
+    fn a_large_buffer_lies_in_memory_as_in_the_file() {
+        let buffers = Buffers::new(0);
+        for position in [0, 64, 4095, 4096, 1_000_001] {
+            let mut buffer = buffers.empty(100_000, position);
+            let (from, capacity) = (buffer.len(), buffer.capacity());
+            buffer.resize(from + 100_000, 7);
+            assert_eq!(buffer.capacity(), capacity, "what was asked for fits");
+            let bytes = buffers.share(buffer, from);
+            assert_eq!(bytes.as_ptr().align_offset(PAGE) as u64, (PAGE as u64 - position % PAGE as u64) % PAGE as u64);
+            assert_eq!(bytes, vec![7; 100_000]);
+        }
+    }
+
+    #[test]
     fn no_more_is_kept_than_the_limit() {
-        let buffers = Buffers::new(300_000);
+        let buffers = Buffers::new(320_000);
         let held: Vec<_> = (0..5).map(|_| filled(&buffers, 100_000)).collect();
         drop(held);
         let free = buffers.0.lock();
-        assert!(free.buffers.len() == 3 && free.bytes <= 300_000, "{} bytes", free.bytes);
+        assert!(free.buffers.len() == 3 && free.bytes <= 320_000, "{} bytes", free.bytes);
     }
 }

@@ -10,7 +10,7 @@ use super::segment::{Footer, Found, SEGMENT_HEADER_BYTES, Segment, SegmentId, Se
 use super::writer::{Position, Writer};
 use crate::record::StateRecord;
 use crate::state::{SNAPSHOT_VERSION, Snapshot, State};
-use crate::store::Store;
+use crate::store::{Destination, Store};
 use crate::{EngineConfig, Error, PartitionId, Result};
 
 /// Opens a snapshot.
@@ -163,7 +163,7 @@ impl Open {
         while at < self.end {
             let length = REWRITE_BYTES.min(usize::try_from(self.end - at).unwrap_or(REWRITE_BYTES));
             let bytes = self.segment.read(at, length)?;
-            self.segment.file.write_at(at, &bytes).map_err(|e| doing(&e))?;
+            self.segment.file.write_at(at, &bytes, Destination::Disk).map_err(|e| doing(&e))?;
             at += length as u64;
         }
         self.segment.file.sync().map_err(|e| doing(&e))?;

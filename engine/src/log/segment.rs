@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::block::{self, Block, BlockHeader, HEADER_BYTES};
 use super::index::{Chunk, IndexEntry};
 use crate::batch::checksum;
-use crate::store::{LogFile, Store};
+use crate::store::{Destination, LogFile, Store};
 use crate::{Error, PartitionId, Result};
 
 /// The on-disk format this version writes, and the newest it reads.
@@ -75,7 +75,7 @@ impl Segment {
             _ => Error::io(format!("creating {name}"), error),
         };
         let file = store.create(&name, capacity).map_err(|e| doing(&e))?;
-        file.write_at(0, &header(id)).and_then(|()| file.sync()).map_err(|e| doing(&e))?;
+        file.write_at(0, &header(id), Destination::Disk).and_then(|()| file.sync()).map_err(|e| doing(&e))?;
         Ok(Self { id, kind, name, file })
     }
 
@@ -149,7 +149,7 @@ impl Segment {
         tail.extend_from_slice(&footer_position.to_le_bytes());
         tail.extend_from_slice(&(encoded.len() as u64).to_le_bytes());
         tail.extend_from_slice(&u64::from(checksum(&encoded)).to_le_bytes());
-        self.file.write_at(footer.blocks_end, &tail).map_err(|e| doing(&e))?;
+        self.file.write_at(footer.blocks_end, &tail, Destination::Disk).map_err(|e| doing(&e))?;
         self.file.sync().map_err(|e| doing(&e))?;
         self.file.seal(footer.blocks_end + tail.len() as u64).map_err(|e| doing(&e))
     }

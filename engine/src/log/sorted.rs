@@ -6,7 +6,7 @@ use super::block::{self, Chain, Entry};
 use super::index::{CHUNK_ENTRIES, Chunk, IndexEntry, encode_chunk};
 use super::segment::{Footer, SEGMENT_HEADER_BYTES, Segment, SegmentId, SegmentKind, put};
 use crate::batch::Batch;
-use crate::store::Store;
+use crate::store::{Destination, Store};
 use crate::{Error, PartitionId, Result};
 
 /// Copies are written in blocks of about so much.
@@ -120,9 +120,11 @@ impl SortedWriter {
         let mut payloads = Vec::new();
         let entries = self.block.iter().map(|(entry, _)| entry);
         block::encode(&mut buffer, self.segment.id.0, Chain::default(), entries, &mut payloads);
-        self.segment.file.write_at(self.position, &buffer).map_err(|error| match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::DiskFull,
-            _ => Error::io(format!("writing {}", self.segment.name), &error),
+        self.segment.file.write_at(self.position, &buffer, Destination::PageCache).map_err(|error| {
+            match error.kind() {
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::DiskFull,
+                _ => Error::io(format!("writing {}", self.segment.name), &error),
+            }
         })?;
         for ((_, at), payload) in self.block.drain(..).zip(payloads) {
             self.chunk[at].position = self.position + u64::from(payload);

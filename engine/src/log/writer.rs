@@ -9,6 +9,7 @@ use super::block::{self, Chain, Entry, HEADER_BYTES};
 use super::buffers::Buffers;
 use super::index::{Chunk, IndexEntry};
 use super::segment::{Footer, SEGMENT_HEADER_BYTES, Segment, build_index};
+use crate::store::Destination;
 use crate::{Error, PartitionId, Result};
 
 /// Memory of blocks that have left the tail cache, kept for the next ones: of one of the largest, or many of the usual. No
@@ -89,12 +90,14 @@ impl Writer {
         &mut self,
         entries: impl Iterator<Item = &'a Entry> + Clone,
         size: usize,
+        to: Destination,
     ) -> Result<Written> {
         let mut payloads = Vec::new();
-        let mut buffer = self.buffers.empty(HEADER_BYTES + size);
+        let mut buffer = self.buffers.empty(HEADER_BYTES + size, self.at.position);
+        let from = buffer.len();
         let crc = block::encode(&mut buffer, self.at.segment.id.0, self.at.chain, entries, &mut payloads);
-        let bytes = self.buffers.share(buffer);
-        self.at.segment.file.write_at(self.at.position, &bytes).map_err(|error| match error.kind() {
+        let bytes = self.buffers.share(buffer, from);
+        self.at.segment.file.write_at(self.at.position, &bytes, to).map_err(|error| match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::DiskFull,
             _ => Error::io(format!("writing {}", self.at.segment.name), &error),
         })?;

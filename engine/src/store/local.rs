@@ -5,10 +5,11 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
+use super::direct::Direct;
+use super::file::LocalFile;
 use super::{LogFile, Store};
 use crate::{Error, Result};
 
@@ -17,13 +18,6 @@ const LOCK: &str = "lock";
 /// Ends the name of a file that is being written and does not count yet.
 const UNFINISHED: &str = ".tmp";
 
-/// After a write of no more than this, the space behind it is written too: with zeros, as it reads anyway. A sync of space that
-/// was reserved and never written makes the file system change its own records, which takes a third of the sync's time; for
-/// larger writes, the zeros cost more than that.
-const SMALL_WRITE: usize = 16 << 10;
-/// So much at a time.
-static AHEAD: [u8; 256 << 10] = [0; 256 << 10];
-
 /// Messages are nobody else's business.
 const OWNER_ONLY: u32 = 0o600;
 
@@ -31,6 +25,7 @@ const OWNER_ONLY: u32 = 0o600;
 #[derive(Debug)]
 pub struct LocalStore {
     directory: PathBuf,
+    direct_io: bool,
     _lock: File,
 }
 
@@ -55,9 +50,20 @@ impl LocalStore {
             Err(TryLockError::WouldBlock) => return Err(Error::Locked),
             Err(TryLockError::Error(e)) => return Err(failed(&e)),
         }
-        let store = Self { directory: directory.to_owned(), _lock: lock };
+        let store = Self { directory: directory.to_owned(), direct_io: true, _lock: lock };
         store.remove_unfinished().map_err(|e| failed(&e))?;
         Ok(store)
+    }
+
+    /// Whether log files are written and read past the kernel's page cache where that pays and the file system can; by
+    /// default they are.
+    #[must_use]
+    pub fn direct_io(self, direct_io: bool) -> Self {
+        Self { direct_io, ..self }
+    }
+
+    fn direct(&self, path: &Path) -> Option<Direct> {
+        self.direct_io.then(|| Direct::open(path)).flatten()
     }
 
     fn remove_unfinished(&self) -> io::Result<()> {
@@ -111,13 +117,14 @@ impl Store for LocalStore {
             let _ = fs::remove_file(&path);
             return Err(error);
         }
-        Ok(Arc::new(LocalFile::new(file, capacity)))
+        Ok(Arc::new(LocalFile::created(file, self.direct(&path), capacity)))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
-        let file = OpenOptions::new().read(true).write(true).open(self.path(name))?;
+        let path = self.path(name);
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
         let size = file.metadata()?.len();
-        Ok(Arc::new(LocalFile::new(file, size)))
+        Ok(Arc::new(LocalFile::opened(file, self.direct(&path), size)))
     }
 
     fn put(&self, name: &str, contents: &[u8]) -> io::Result<()> {
@@ -176,82 +183,4 @@ fn fill_with_zeros(file: &File, capacity: u64) -> io::Result<()> {
         position += length as u64;
     }
     Ok(())
-}
-
-/// One segment file.
-#[derive(Debug)]
-struct LocalFile {
-    file: File,
-    reserved: u64,
-    /// Nothing below is known to be only reserved.
-    written: AtomicU64,
-}
-
-impl LocalFile {
-    fn new(file: File, reserved: u64) -> Self {
-        Self { file, reserved, written: AtomicU64::new(0) }
-    }
-
-    /// Writes the space behind a small write, within what is reserved. Nothing depends on it.
-    fn write_ahead(&self, end: u64) {
-        let length = AHEAD.len().min(usize::try_from(self.reserved.saturating_sub(end)).unwrap_or(AHEAD.len()));
-        if let Err(error) = self.file.write_all_at(&AHEAD[..length], end) {
-            tracing::debug!(%error, "the space ahead could not be written");
-        }
-        self.written.fetch_max(end + length as u64, Ordering::Relaxed);
-    }
-}
-
-impl LogFile for LocalFile {
-    fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, position)?;
-        let end = position + bytes.len() as u64;
-        if end > self.written.fetch_max(end, Ordering::Relaxed) && bytes.len() <= SMALL_WRITE {
-            self.write_ahead(end);
-        }
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    fn read_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buffer, position)
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
-    }
-
-    fn seal(&self, size: u64) -> io::Result<()> {
-        self.file.set_len(size)?;
-        self.file.sync_all()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn what_is_written_ahead_reads_as_before_and_stays_within_the_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = LocalStore::open(directory.path()).unwrap();
-        let capacity = 3 * AHEAD.len() as u64 + 1000;
-        let file = store.create("log", capacity).unwrap();
-        let mut expected = vec![0; capacity as usize];
-        let mut position = 0;
-        for length in [100, SMALL_WRITE, SMALL_WRITE + 1, 300_000, 5000, 200_000, 1, 2000] {
-            file.write_at(position, &vec![7; length]).unwrap();
-            expected[position as usize..][..length].fill(7);
-            position += length as u64;
-            let mut found = vec![1; expected.len()];
-            file.read_at(0, &mut found).unwrap();
-            assert!(found == expected, "after a write of {length} bytes");
-            assert_eq!(file.size().unwrap(), capacity);
-        }
-    }
 }

@@ -1,7 +1,9 @@
 //! The one seam to the outside: storage and time. Everything above is written against these traits, so that crashes,
 //! torn writes, full disks and slow clocks are simulated with a seed as well as met for real.
 
+mod direct;
 pub mod faulty;
+mod file;
 mod local;
 
 use std::io;
@@ -60,13 +62,26 @@ pub trait Store: Send + Sync + 'static {
     fn delete(&self, name: &str) -> io::Result<()>;
 }
 
+/// The disk is written and read by pages of so many bytes. Bytes that lie in memory as far from a page's begin as they will in
+/// the file can be written past the page cache without being copied.
+pub const PAGE: usize = 4 << 10;
+
+/// Where written bytes are wanted first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// With the operating system: somebody waits for no more than that.
+    PageCache,
+    /// On the disk: a sync follows.
+    Disk,
+}
+
 /// One file of the commit log: written from the front by one writer, read anywhere by many.
 pub trait LogFile: Send + Sync {
-    /// Writes all of `bytes` at `position`. Nothing is promised until [`LogFile::sync`].
+    /// Writes all of `bytes` at `position`. Nothing is promised until [`LogFile::sync`], whatever the destination.
     ///
     /// # Errors
     /// `StorageFull` may be retried with the same bytes; after any other error the file's tail is unknown.
-    fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()>;
+    fn write_at(&self, position: u64, bytes: &[u8], to: Destination) -> io::Result<()>;
 
     /// Makes everything written so far durable.
     ///
@@ -139,6 +154,12 @@ impl Environment {
     /// # Errors
     /// [`crate::Error::Locked`] when another process has it; [`crate::Error::Io`] when it cannot be made or written.
     pub fn local(directory: &std::path::Path) -> crate::Result<Self> {
-        Ok(Self { store: Arc::new(LocalStore::open(directory)?), clock: Arc::new(SystemClock::default()) })
+        LocalStore::open(directory).map(Self::of)
+    }
+
+    /// A store and this machine's clock.
+    #[must_use]
+    pub fn of(store: LocalStore) -> Self {
+        Self { store: Arc::new(store), clock: Arc::new(SystemClock::default()) }
     }
 }

@@ -34,6 +34,10 @@ pub use reload::{Change, LIVE, changes};
 pub struct Config {
     /// Directory of the log and all state. Created when missing; one process at a time.
     pub data_dir: PathBuf,
+    /// Whether the log is written and read past the kernel's page cache where that pays and the file system can. It costs about
+    /// half of the processor's time. Without it the kernel keeps what was written lately in memory that is free, for consumers
+    /// further behind than `engine.tail_cache_bytes`: worth it where the disk is slow.
+    pub direct_io: bool,
     /// Where clients connect.
     pub listeners: Listeners,
     /// Whether publishing to, or a Kafka metadata request for, an unknown topic creates it.
@@ -63,6 +67,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: "tidegate-data".into(),
+            direct_io: true,
             listeners: Listeners::default(),
             auto_create_topics: true,
             defaults: Defaults::default(),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub use error::Error;
 pub use listeners::Addresses;
 pub use reload::Reloader;
-use tidegate_engine::store::Environment;
+use tidegate_engine::store::{Environment, LocalStore};
 use tidegate_engine::{Engine, Recovery};
 
 use listeners::{ADMIN, Sockets};
@@ -127,7 +127,7 @@ fn workers(config: &Config) -> Result<Workers, Error> {
 async fn open(config: &Arc<Config>) -> Result<(Engine, Identity), Error> {
     let config = Arc::clone(config);
     let opening = tokio::task::spawn_blocking(move || {
-        let environment = Environment::local(&config.data_dir)?;
+        let environment = Environment::of(LocalStore::open(&config.data_dir)?.direct_io(config.direct_io));
         // The environment holds the directory's lock: two first starts cannot make two identities.
         let identity = Identity::open(&config.data_dir)
             .map_err(|error| Error::Identity { data_dir: config.data_dir.clone(), error })?;

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 pub use clock::SimulatedClock;
 pub use random::Random;
 
-use super::{LogFile, Store};
+use super::{Destination, LogFile, Store};
 use disk::{Disk, Stored};
 
 /// How a call is made to fail.
@@ -333,7 +333,7 @@ struct FaultyFile {
 }
 
 impl LogFile for FaultyFile {
-    fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+    fn write_at(&self, position: u64, bytes: &[u8], _: Destination) -> io::Result<()> {
         let start = usize::try_from(position).map_err(|_| io::ErrorKind::InvalidInput)?;
         let whole = |disk: &mut Disk| {
             let size = disk.log(&self.name)?.size();

@@ -16,7 +16,7 @@ fn outcomes(end: End, act: impl Fn(&FaultyStore, &dyn LogFile)) -> BTreeSet<(u8,
         .map(|seed| {
             let store = FaultyStore::new(seed);
             let file = store.create("log-1", 1024).unwrap();
-            file.write_at(0, &[1; 1024]).unwrap();
+            file.write_at(0, &[1; 1024], Destination::Disk).unwrap();
             file.sync().unwrap();
             act(&store, &*file);
             let bytes = read(&store.restart(end), "log-1", 1024);
@@ -28,7 +28,7 @@ fn outcomes(end: End, act: impl Fn(&FaultyStore, &dyn LogFile)) -> BTreeSet<(u8,
 #[test]
 fn synced_bytes_survive_a_power_cut() {
     let seen = outcomes(End::Power, |_, file| {
-        file.write_at(0, &[2; 1024]).unwrap();
+        file.write_at(0, &[2; 1024], Destination::Disk).unwrap();
         file.sync().unwrap();
     });
     assert_eq!(seen, BTreeSet::from([(2, 2)]));
@@ -37,8 +37,8 @@ fn synced_bytes_survive_a_power_cut() {
 #[test]
 fn unsynced_sectors_are_torn_and_reordered_by_a_power_cut() {
     let seen = outcomes(End::Power, |_, file| {
-        file.write_at(0, &[2; 512]).unwrap();
-        file.write_at(512, &[3; 512]).unwrap();
+        file.write_at(0, &[2; 512], Destination::Disk).unwrap();
+        file.write_at(512, &[3; 512], Destination::Disk).unwrap();
     });
     assert_eq!(seen, BTreeSet::from([(1, 1), (2, 1), (1, 3), (2, 3)]));
 }
@@ -46,22 +46,22 @@ fn unsynced_sectors_are_torn_and_reordered_by_a_power_cut() {
 #[test]
 fn a_sector_written_twice_may_keep_any_version() {
     let seen = outcomes(End::Power, |_, file| {
-        file.write_at(0, &[2; 10]).unwrap();
-        file.write_at(0, &[3; 10]).unwrap();
+        file.write_at(0, &[2; 10], Destination::Disk).unwrap();
+        file.write_at(0, &[3; 10], Destination::Disk).unwrap();
     });
     assert_eq!(seen, BTreeSet::from([(1, 1), (2, 1), (3, 1)]));
 }
 
 #[test]
 fn a_killed_process_leaves_what_it_wrote() {
-    let seen = outcomes(End::Process, |_, file| file.write_at(0, &[2; 1024]).unwrap());
+    let seen = outcomes(End::Process, |_, file| file.write_at(0, &[2; 1024], Destination::Disk).unwrap());
     assert_eq!(seen, BTreeSet::from([(2, 2)]));
 }
 
 #[test]
 fn after_a_failed_sync_a_second_one_proves_nothing() {
     let act = |store: &FaultyStore, file: &dyn LogFile| {
-        file.write_at(0, &[2; 1024]).unwrap();
+        file.write_at(0, &[2; 1024], Destination::Disk).unwrap();
         store.inject(0, Fault::Device);
         file.sync().unwrap_err();
         file.sync().unwrap();
@@ -73,10 +73,10 @@ fn after_a_failed_sync_a_second_one_proves_nothing() {
 #[test]
 fn rewriting_after_a_failed_sync_makes_the_bytes_durable() {
     let seen = outcomes(End::Power, |store, file| {
-        file.write_at(0, &[2; 1024]).unwrap();
+        file.write_at(0, &[2; 1024], Destination::Disk).unwrap();
         store.inject(0, Fault::Device);
         file.sync().unwrap_err();
-        file.write_at(0, &[2; 1024]).unwrap();
+        file.write_at(0, &[2; 1024], Destination::Disk).unwrap();
         file.sync().unwrap();
     });
     assert_eq!(seen, BTreeSet::from([(2, 2)]));
@@ -88,9 +88,9 @@ fn a_crash_in_a_write_leaves_a_prefix_and_a_dead_process() {
     for seed in 0..50 {
         let store = FaultyStore::new(seed);
         let file = store.create("log-1", 100).unwrap();
-        file.write_at(0, &[0; 100]).unwrap();
+        file.write_at(0, &[0; 100], Destination::Disk).unwrap();
         store.inject(0, Fault::Crash);
-        file.write_at(0, &[7; 100]).unwrap_err();
+        file.write_at(0, &[7; 100], Destination::Disk).unwrap_err();
         assert!(store.crashed());
         file.sync().unwrap_err();
         store.list().unwrap_err();
@@ -150,7 +150,7 @@ fn new_space_may_hold_an_earlier_file_of_another_name() {
     let found = |name: &str| {
         (0..100).any(|seed| {
             let store = FaultyStore::new(seed);
-            store.create("log-1", 100).unwrap().write_at(0, b"remnant").unwrap();
+            store.create("log-1", 100).unwrap().write_at(0, b"remnant", Destination::Disk).unwrap();
             store.delete("log-1").unwrap();
             store.create(name, 100).unwrap();
             read(&store, name, 7) == b"remnant"
@@ -164,7 +164,7 @@ fn new_space_may_hold_an_earlier_file_of_another_name() {
 fn a_full_disk_refuses_until_it_is_enlarged() {
     let store = FaultyStore::new(1);
     store.set_capacity(1000);
-    store.create("log-1", 900).unwrap().write_at(0, &[1; 900]).unwrap();
+    store.create("log-1", 900).unwrap().write_at(0, &[1; 900], Destination::Disk).unwrap();
     assert_eq!(store.create("log-2", 200).err().unwrap().kind(), io::ErrorKind::StorageFull);
     assert_eq!(store.put("state", &[0; 101]).unwrap_err().kind(), io::ErrorKind::StorageFull);
     assert_eq!(store.list().unwrap(), ["log-1"]);
@@ -192,7 +192,7 @@ fn fault_points_name_the_method_the_call_and_the_kind_of_file() {
     let store = FaultyStore::new(1);
     store.inject(1, Fault::Device);
     let file = store.create("segment-00000000000a01f3.log", 10).unwrap();
-    file.write_at(0, b"x").unwrap_err();
+    file.write_at(0, b"x", Destination::Disk).unwrap_err();
     assert_eq!(
         store.injected(),
         [FaultPoint { method: Method::WriteAt, kind: "segment-#.log".into(), call: 1, fault: Fault::Device }]
@@ -212,7 +212,7 @@ fn a_copy_goes_its_own_way() {
 #[test]
 fn a_flipped_bit_is_read_back_without_a_word() {
     let store = FaultyStore::new(1);
-    store.create("log-1", 1).unwrap().write_at(0, &[0]).unwrap();
+    store.create("log-1", 1).unwrap().write_at(0, &[0], Destination::Disk).unwrap();
     store.put("state", &[0]).unwrap();
     store.flip("log-1", 0, 3);
     store.flip("state", 0, 0);
@@ -226,7 +226,7 @@ fn the_same_seed_fails_the_same_way() {
         let store = FaultyStore::new(seed);
         let file = store.create("log-1", 4096).unwrap();
         for i in 0..8 {
-            file.write_at(i * 500, &[i as u8; 600]).unwrap();
+            file.write_at(i * 500, &[i as u8; 600], Destination::Disk).unwrap();
         }
         store.restart(End::Power).contents()
     };
