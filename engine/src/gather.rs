@@ -11,6 +11,9 @@ use std::time::Duration;
 const WORTH: usize = 2;
 /// The smallest group that is worth waiting for.
 const SMALLEST: usize = 4;
+/// No larger group is waited for. For each of so many a sync costs little, and others, whose publishers wait for the one
+/// before, keep the processor busy while it runs: where everybody is waited for, everybody waits for the disk at once.
+const LARGEST: usize = 32;
 /// The longest rest between two tries, in commits.
 const LONGEST_REST: u32 = 256;
 
@@ -70,7 +73,7 @@ impl Gather {
 
     /// Learns how many were written together, and when.
     pub(crate) fn wrote(&mut self, count: usize, now: Duration) {
-        self.expected = count.max(SMALLEST);
+        self.expected = count.clamp(SMALLEST, LARGEST);
         let since = now.saturating_sub(self.last.replace(now).unwrap_or(now));
         // A publisher that went on after a rest is as fast as it was before it.
         let each = (since / u32::try_from(count.max(1)).unwrap_or(u32::MAX)).min(self.patience * 2);
@@ -108,6 +111,16 @@ mod tests {
             gather.wrote(4, commit * PATIENCE);
         }
         assert_eq!(gather.plan(4), None, "everybody is here");
+    }
+
+    #[test]
+    fn many_are_not_waited_for_all_at_once() {
+        let mut gather = Gather::new(PATIENCE);
+        for commit in 0..100 {
+            gather.wrote(64, commit * PATIENCE);
+        }
+        assert_eq!(gather.plan(31), Some((32, PATIENCE)));
+        assert_eq!(gather.plan(32), None, "the other half comes while these are written");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
@@ -14,10 +14,14 @@ use super::error::{Problem, Result};
 /// What a path segment keeps as it is: RFC 3986's unreserved characters.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// Most answers are no longer.
+const USUAL_BYTES: usize = 256;
+
 /// A response in JSON.
 pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(body) => json_bytes(status, body),
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    match serde_json::to_writer(&mut bytes, body) {
+        Ok(()) => json_bytes(status, bytes),
         Err(error) => {
             tracing::error!(%error, "an answer does not serialize");
             axum::response::IntoResponse::into_response(Problem::new(
@@ -45,15 +49,15 @@ pub(super) fn no_content() -> Response {
 }
 
 /// Adds the address of what was created.
-pub(super) fn with_location(mut response: Response, location: &str) -> Response {
-    if let Ok(location) = HeaderValue::from_str(location) {
+pub(super) fn with_location(mut response: Response, location: String) -> Response {
+    if let Ok(location) = HeaderValue::try_from(location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     response
 }
 
 /// A name as a path segment.
-pub(super) fn segment(name: &str) -> impl std::fmt::Display + '_ {
+pub(super) fn segment(name: &str) -> PercentEncode<'_> {
     utf8_percent_encode(name, SEGMENT)
 }
 

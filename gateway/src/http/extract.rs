@@ -1,6 +1,9 @@
 //! What handlers take from a request: who asks and of what, the query, the body, what the client wants back.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
@@ -63,21 +66,30 @@ impl<T: DeserializeOwned> FromRequestParts<Http> for Params<T> {
     }
 }
 
-/// The whole body, within `max_body_bytes` and `body_timeout`.
-pub(super) struct Whole(pub Bytes);
+/// The header fields, and the whole body within `max_body_bytes` and `body_timeout`.
+pub(super) struct Whole {
+    pub fields: HeaderMap,
+    pub body: Bytes,
+}
 
 impl FromRequest<Http> for Whole {
     type Rejection = Problem;
 
     async fn from_request(request: Request, http: &Http) -> Result<Self> {
-        read_body(request.into_body(), http).await.map(Self)
+        let (parts, body) = request.into_parts();
+        Ok(Self { fields: parts.headers, body: read_body(body, http).await? })
     }
 }
 
 async fn read_body(body: Body, http: &Http) -> Result<Bytes> {
     let limit = http.config.max_body_bytes;
-    let whole = Limited::new(body, limit).collect();
-    match tokio::time::timeout(http.config.body_timeout, whole).await {
+    let mut whole = pin!(Limited::new(body, limit).collect());
+    // A small body is there with its head, and is not timed.
+    let whole = match poll_fn(|context| Poll::Ready(whole.as_mut().poll(context))).await {
+        Poll::Ready(whole) => Ok(whole),
+        Poll::Pending => tokio::time::timeout(http.config.body_timeout, whole).await,
+    };
+    match whole {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,

@@ -218,7 +218,7 @@ pub(super) async fn put_group(State(http): State<Http>, target: Target, body: Js
         Ok(()) => {
             let group = find_group(&http, principal, name)?;
             let created = answer::json(StatusCode::CREATED, &GroupView::new(&group));
-            Ok(answer::with_location(created, &format!("/v1/groups/{}", answer::segment(name))))
+            Ok(answer::with_location(created, format!("/v1/groups/{}", answer::segment(name))))
         }
         Err(error) if error.kind == Kind::AlreadyExists => existing(&body, &find_group(&http, principal, name)?),
         Err(error) => Err(error.into()),

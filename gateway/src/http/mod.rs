@@ -33,7 +33,7 @@ mod topics;
 use axum::Router;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, any, get};
 
 pub use config::Config;
 pub use metrics::{Metrics, Requests};
@@ -42,22 +42,22 @@ pub use serve::{serve, start};
 pub use state::Http;
 
 use error::Problem;
+use session::in_session;
 
 /// Every route, without a socket.
 pub fn router(http: Http) -> Router {
     let (routes, _) = openapi::routes();
-    let mut router = Router::new().route("/openapi.json", get(openapi::serve_document));
+    let in_session = |path: &str, methods: MethodRouter<Http>| in_session(&http, path, methods);
+    let document = get(openapi::serve_document).fallback(method_not_allowed);
+    let mut router = Router::new().route("/openapi.json", in_session("", document));
     // Not nested: that would write every request's path anew.
     for prefix in [openapi::PREFIX, openapi::PREFIX_NAMESPACE] {
         for (path, methods) in &routes {
-            router = router.route(&format!("{prefix}{path}"), methods.clone());
+            let methods = methods.clone().fallback(method_not_allowed);
+            router = router.route(&format!("{prefix}{path}"), in_session(path, methods));
         }
     }
-    router
-        .method_not_allowed_fallback(method_not_allowed)
-        .fallback(no_route)
-        .layer(axum::middleware::from_fn_with_state(http.clone(), session::session))
-        .with_state(http)
+    router.fallback_service(in_session("", any(no_route)).with_state(http.clone())).with_state(http)
 }
 
 async fn no_route(uri: Uri) -> Problem {

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, Method, header};
 use axum::middleware;
 use axum::response::Response;
-use axum::routing::{MethodRouter, post};
+use axum::routing::MethodRouter;
 use bytes::Bytes;
 use utoipa::OpenApi;
 use utoipa::openapi::path::Operation;
@@ -48,16 +48,15 @@ pub(super) fn routes() -> (Vec<(String, MethodRouter<Http>)>, openapi::OpenApi) 
         routes!(browse::get_message),
         routes!(topic_stream::stream_topic),
         routes!(groups::list_groups),
-        (schemas, paths, group.route_layer(middleware::from_fn(groups::refuse_actions))),
+        // Actions are documented one by one: the router does not split segments.
+        (schemas, paths, group.route_layer(middleware::from_fn(groups::refuse_actions)).post(groups::act)),
         routes!(group_stream::stream_group),
         routes!(lag::get_lag),
     ];
     let of_path = |(_, paths, methods): &UtoipaMethodRouter<Http>| {
         paths.paths.keys().map(|path| (path.clone(), methods.clone())).collect::<Vec<_>>()
     };
-    let mut routes: Vec<_> = described.iter().flat_map(of_path).collect();
-    // Documented action by action: the router does not split segments.
-    routes.push(("/groups/{group}".to_owned(), post(groups::act)));
+    let routes = described.iter().flat_map(of_path).collect();
     let describing = OpenApiRouter::with_openapi(Api::openapi());
     let mut document = described.into_iter().fold(describing, OpenApiRouter::routes).into_openapi();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();

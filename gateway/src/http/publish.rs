@@ -1,7 +1,7 @@
 //! `POST /v1/topics/{topic}/messages`: one request, one message, the body as it is.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 use tidegate_engine::batch::Batch;
@@ -69,8 +69,7 @@ pub struct PublishedView<'a> {
 pub(super) async fn publish(
     State(http): State<Http>,
     target: Target,
-    fields: HeaderMap,
-    Whole(body): Whole,
+    Whole { fields, body }: Whole,
 ) -> Result<Response> {
     let draft = Draft::from_fields(&fields, body)?;
     let topic = http.broker.topic_for_write(&target.principal, target.topic()).await?;
@@ -121,8 +120,11 @@ fn created(published: &PublishedView<'_>) -> Response {
     }
     match &published.id {
         Some(id) => {
-            let location = format!("/v1/topics/{}/messages/{id}", answer::segment(published.topic));
-            answer::with_location(response, &location)
+            let topic = answer::segment(published.topic);
+            answer::with_location(
+                response,
+                ["/v1/topics/"].into_iter().chain(topic).chain(["/messages/", id]).collect(),
+            )
         }
         None => response,
     }

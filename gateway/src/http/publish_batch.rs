@@ -75,8 +75,7 @@ pub enum ResultView<'a> {
 pub(super) async fn publish_batch(
     State(http): State<Http>,
     target: Target,
-    fields: HeaderMap,
-    Whole(body): Whole,
+    Whole { fields, body }: Whole,
 ) -> Result<Response> {
     let (drafts, atomic) = read_drafts(&fields, &body, http.config.max_batch_messages)?;
     let topic = http.broker.topic_for_write(&target.principal, target.topic()).await?;

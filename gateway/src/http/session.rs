@@ -1,16 +1,21 @@
 //! What every request goes through: its id, the limits, the time it may take, the writing of problems, the counters.
 
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, Route};
 use bytes::BytesMut;
+use tower::layer::layer_fn;
+use tower::{Service, service_fn};
 
 use super::error::Problem;
 use super::groups::Action;
-use super::openapi::{PREFIX, PREFIX_NAMESPACE};
 use super::state::Http;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -53,37 +58,57 @@ impl RequestIds {
     }
 }
 
-pub(super) async fn session(State(http): State<Http>, request: Request, next: Next) -> Response {
-    let id = http.request_ids.of(&request);
-    let method = request.method().clone();
-    let path = request.extensions().get::<MatchedPath>().cloned();
-    let path = path.as_ref().map_or("", |path| route_of(path.as_str()));
-    let response = run(&http, request, next, method == Method::POST && path == GROUP).await;
-    let (response, action) = finish(response, id);
-    match action {
-        Some(action) => http.metrics.answered(&method, &format!("{GROUP}:{}", action.name()), response.status()),
-        None => http.metrics.answered(&method, path, response.status()),
-    }
-    response
+/// Puts every request of these routes into a session. `path` is theirs in the document; empty for what is not in it.
+pub(super) fn in_session(http: &Http, path: &str, routes: MethodRouter<Http>) -> MethodRouter<Http> {
+    let sessions = Arc::new(Sessions { http: http.clone(), path: path.to_owned() });
+    // Not axum's from_fn: that makes every request's route and future anew, on the heap, once more.
+    routes.layer(layer_fn(move |mut route: Route| {
+        let sessions = Arc::clone(&sessions);
+        service_fn(move |request: Request| {
+            let id = sessions.http.request_ids.of(&request);
+            let method = request.method().clone();
+            Arc::clone(&sessions).run(id, method, route.call(request))
+        })
+    }))
 }
 
-/// The path as in the document.
-fn route_of(matched: &str) -> &str {
-    matched.strip_prefix(PREFIX_NAMESPACE).or_else(|| matched.strip_prefix(PREFIX)).unwrap_or(matched)
+/// What the sessions of one path share.
+struct Sessions {
+    http: Http,
+    path: String,
 }
 
-async fn run(http: &Http, request: Request, next: Next, may_wait: bool) -> Response {
-    let Ok(_permit) = http.requests.try_acquire() else {
-        return Problem::limit("max_requests", http.config.max_requests).into_response();
-    };
-    let wait = if may_wait { http.config.max_wait } else { std::time::Duration::ZERO };
-    match tokio::time::timeout(http.config.request_timeout + wait, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            let detail = "the request took too long (request_timeout); whether it was carried out is not known";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail).later().into_response()
+impl Sessions {
+    async fn run(
+        self: Arc<Self>,
+        id: HeaderValue,
+        method: Method,
+        response: impl Future<Output = Result<Response, Infallible>>,
+    ) -> Result<Response, Infallible> {
+        let Self { http, path } = &*self;
+        let may_wait = method == Method::POST && path == GROUP;
+        let (response, action) = finish(limited(http, response, may_wait).await?, id);
+        match action {
+            Some(action) => http.metrics.answered(&method, &format!("{GROUP}:{}", action.name()), response.status()),
+            None => http.metrics.answered(&method, path, response.status()),
         }
+        Ok(response)
     }
+}
+
+async fn limited<E>(
+    http: &Http,
+    response: impl Future<Output = Result<Response, E>>,
+    may_wait: bool,
+) -> Result<Response, E> {
+    let Ok(_permit) = http.requests.try_acquire() else {
+        return Ok(Problem::limit("max_requests", http.config.max_requests).into_response());
+    };
+    let wait = if may_wait { http.config.max_wait } else { Duration::ZERO };
+    tokio::time::timeout(http.config.request_timeout + wait, response).await.unwrap_or_else(|_| {
+        let detail = "the request took too long (request_timeout); whether it was carried out is not known";
+        Ok(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail).later().into_response())
+    })
 }
 
 /// Writes a problem, and the request's id on every response.

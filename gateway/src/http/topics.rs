@@ -223,7 +223,7 @@ pub(super) async fn put_topic(State(http): State<Http>, target: Target, body: Js
     match http.broker.create_topic(&target.principal, name, body.partitions, config).await {
         Ok(topic) => {
             let created = answer::json(StatusCode::CREATED, &TopicView::new(&topic));
-            Ok(answer::with_location(created, &format!("/v1/topics/{}", answer::segment(name))))
+            Ok(answer::with_location(created, format!("/v1/topics/{}", answer::segment(name))))
         }
         Err(error) if error.kind == Kind::AlreadyExists => {
             let topic = http.broker.topic_for_read(&target.principal, name)?;
