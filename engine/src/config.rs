@@ -91,6 +91,8 @@ pub struct EngineConfig {
     pub tail_cache_bytes: usize,
     /// Index blocks of sealed segments kept in memory.
     pub index_cache_bytes: usize,
+    /// Read from the store before it is asked for, over all readers that go on where they stopped; zero reads nothing ahead.
+    pub read_ahead_bytes: usize,
     /// The longest the committer waits for more appends to write with one sync, where waiting has paid; zero never waits.
     pub commit_gather: Duration,
     /// What nobody waits for (acknowledgements without an answer) is written after so long, or with the next thing that
@@ -139,6 +141,7 @@ impl Default for EngineConfig {
             segment_bytes: 128 << 20,
             tail_cache_bytes: 32 << 20,
             index_cache_bytes: 16 << 20,
+            read_ahead_bytes: 16 << 20,
             commit_gather: Duration::from_millis(1),
             lazy_commit: Duration::from_millis(5),
             pending_bytes: 64 << 20,

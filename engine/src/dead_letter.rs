@@ -38,7 +38,7 @@ impl Shard {
 
     fn bury(&self, name: &GroupName, letter: &DeadLetter) -> Result<()> {
         let LeaseId { partition, offset, .. } = letter.lease;
-        let read = self.load(self.plan_read(partition, offset, 1)?)?;
+        let read = self.load(self.plan_read(partition, offset, 1)?)?.read;
         let (decoded, bad) = self.decode(partition, offset, read.batches, 1)?;
         if let Some(Undecodable { reason, .. }) = bad {
             return Err(Error::BadBatch(reason));

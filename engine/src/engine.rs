@@ -108,6 +108,11 @@ impl Engine {
         closing.await.unwrap_or(Err(Error::Closed))
     }
 
+    /// Whether it was opened without threads.
+    pub(crate) fn is_manual(&self) -> bool {
+        self.threads.lock().is_empty()
+    }
+
     /// The settings it was opened with.
     #[must_use]
     pub fn config(&self) -> &EngineConfig {
@@ -280,9 +285,9 @@ impl Engine {
     pub async fn read(&self, partition: PartitionId, offset: u64, max_bytes: usize) -> Result<Read> {
         let plan = self.shard.plan_read(partition, offset, max_bytes)?;
         if plan.is_cached() {
-            return self.shard.load(plan);
+            return Ok(self.shard.load(plan)?.read);
         }
-        self.blocking(move |shard| shard.load(plan)).await
+        self.read_on(partition, offset, max_bytes, plan).await
     }
 
     /// A partition's bounds.
@@ -320,15 +325,6 @@ impl Engine {
     #[must_use]
     pub fn watch(&self, positions: &[(PartitionId, u64)]) -> Watch {
         Watch::partitions(&self.shard, positions)
-    }
-
-    /// Runs what may wait for the disk off the runtime's own threads; without threads, right here.
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Shard) -> Result<T> + Send + 'static) -> Result<T> {
-        if self.threads.lock().is_empty() {
-            return work(&self.shard);
-        }
-        let shard = Arc::clone(&self.shard);
-        tokio::task::spawn_blocking(move || work(&shard)).await.unwrap_or(Err(Error::Closed))
     }
 
     // ---- groups -------------------------------------------------------------------------------------------------

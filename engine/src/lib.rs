@@ -12,6 +12,7 @@ pub mod headers;
 pub mod store;
 
 mod ahead;
+mod blocking;
 mod commit;
 mod committer;
 mod config;
@@ -29,6 +30,7 @@ mod name;
 mod partition;
 mod producer;
 mod read;
+mod read_ahead;
 mod reclaim;
 mod record;
 mod retention;

@@ -86,6 +86,7 @@ impl Shard {
         self.deliver_due();
         self.bury_dead_letters();
         self.expire_leases();
+        self.read_ahead.expire(self.environment.clock.monotonic());
         self.retain();
         if let Err(error) = self.publish_snapshot() {
             tracing::warn!(%error, "no snapshot could be stored; it will be tried again");
@@ -179,7 +180,7 @@ impl Shard {
 
     /// False when the batch cannot be read yet.
     fn deliver_scheduled(&self, offset: u64, targets: Vec<PartitionId>) -> Result<bool> {
-        let read = self.load(self.plan_read(SCHEDULE_PARTITION, offset, 1)?)?;
+        let read = self.load(self.plan_read(SCHEDULE_PARTITION, offset, 1)?)?.read;
         let Some(mut bytes) = read.batches.into_iter().next() else { return Ok(false) };
         let batch = Batch::split_from(&mut bytes)?;
         let given_up = batch.header.base_offset != offset;

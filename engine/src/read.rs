@@ -27,6 +27,15 @@ pub(crate) struct Plan {
     pieces: Vec<Piece>,
 }
 
+/// What a plan brought.
+pub(crate) struct Loaded {
+    pub read: Read,
+    /// How many bytes it is.
+    pub bytes: usize,
+    /// Where it ended, if that was in the store.
+    pub end: Option<u64>,
+}
+
 /// A batch, or a run of batches that lie next to each other.
 enum Piece {
     Cached(Bytes),
@@ -34,6 +43,11 @@ enum Piece {
 }
 
 impl Plan {
+    /// The partition's high watermark and the start of its log.
+    pub(crate) fn bounds(&self) -> (u64, u64) {
+        (self.high_watermark, self.log_start)
+    }
+
     /// Whether nothing has to be read from the store.
     pub(crate) fn is_cached(&self) -> bool {
         self.chunks.is_empty() && self.pieces.iter().all(|piece| matches!(piece, Piece::Cached(_)))
@@ -72,7 +86,12 @@ impl Shard {
     }
 
     /// Carries a plan out. Blocks on the store unless the plan is cached.
-    pub(crate) fn load(&self, plan: Plan) -> Result<Read> {
+    pub(crate) fn load(&self, plan: Plan) -> Result<Loaded> {
+        self.try_load(plan).inspect_err(|_| Counters::add(&self.counters.corrupt_reads, 1))
+    }
+
+    /// The same, of no consequence if it fails.
+    pub(crate) fn try_load(&self, plan: Plan) -> Result<Loaded> {
         let mut pieces = Vec::new();
         let mut bytes = 0;
         let mut more = true;
@@ -95,8 +114,16 @@ impl Shard {
                 pieces.push(piece);
             }
         }
-        let batches = self.load_pieces(pieces).inspect_err(|_| Counters::add(&self.counters.corrupt_reads, 1))?;
-        Ok(Read { batches, high_watermark: plan.high_watermark, log_start: plan.log_start })
+        let end = match pieces.last() {
+            Some(Piece::Stored(_, entry)) => Some(entry.end()),
+            _ => None,
+        };
+        let batches = self.load_pieces(pieces)?;
+        Ok(Loaded {
+            read: Read { batches, high_watermark: plan.high_watermark, log_start: plan.log_start },
+            bytes,
+            end,
+        })
     }
 
     /// The decoded index of a chunk, from the cache or the segment's file.
@@ -206,7 +233,7 @@ impl Shard {
             (chunks, active, partition.log_start, partition.high_watermark)
         };
         let look = |base_offset: u64| -> Result<Option<TimedOffset>> {
-            let read = self.load(self.plan_read(id, base_offset.max(log_start), 1)?)?;
+            let read = self.load(self.plan_read(id, base_offset.max(log_start), 1)?)?.read;
             let Some(mut bytes) = read.batches.into_iter().next() else { return Ok(None) };
             let batch = Batch::split_from(&mut bytes)?;
             let records = batch.records(batch.header.base_offset, self.config.max_decompressed_bytes)?;

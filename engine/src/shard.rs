@@ -16,6 +16,7 @@ use crate::group::DeadLetter;
 use crate::log::{Buffers, Entry, Segment, SegmentId, SegmentKind, StoredManifest, TailCache, Writer};
 use crate::producer::Judgement;
 use crate::read::IndexCache;
+use crate::read_ahead::ReadAhead;
 use crate::reclaim::ReclaimPlan;
 use crate::record::StateRecord;
 use crate::retention::LastLook;
@@ -55,6 +56,7 @@ pub(crate) struct Shard {
     pub counters: Counters,
     pub index_cache: IndexCache,
     pub read_buffers: Buffers,
+    pub read_ahead: ReadAhead,
     budget: Arc<Semaphore>,
 }
 
@@ -140,6 +142,7 @@ impl Shard {
         let now_ms = u64::try_from(environment.clock.now_ms()).unwrap_or(0);
         let tokens = AtomicU64::new(now_ms << 20);
         let config_index = config.index_cache_bytes;
+        let read_ahead = ReadAhead::new(config.read_ahead_bytes);
         Self {
             config,
             environment,
@@ -155,6 +158,7 @@ impl Shard {
             skipped,
             counters: Counters::default(),
             read_buffers: Buffers::new(READ_BUFFER_BYTES),
+            read_ahead,
             index_cache: IndexCache::new(config_index),
             budget,
         }

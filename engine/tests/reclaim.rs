@@ -197,6 +197,9 @@ async fn a_delayed_record_that_cannot_be_delivered_does_not_hold_up_those_after_
         let deliver_at_ms = Some(1_700_000_000_000 + delay);
         write(&engine, Write { deliver_at_ms, ..Write::new(later, batch(&[value])) }).await;
     }
+    // The page they are in is full and will not be written again.
+    let other = topic(&engine, "other", 1, retention.clone()).await.partitions[0];
+    append(&engine, other, &[&"x".repeat(8 << 10)]).await;
     drop(engine.alter_topic(&name("later"), TopicConfig { max_message_bytes: 100, ..retention }).unwrap());
     let path = directory.path().join("log-0000000000000000.seg");
     let mut bytes = std::fs::read(&path).unwrap();

@@ -1,17 +1,18 @@
 //! Memory for large reads and blocks, used again when its last reader is done: fresh memory costs about as much as the read.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::segment::Segment;
+use super::segment::{LARGE_READ_BYTES, Segment};
 use crate::Result;
-use crate::store::PAGE;
+use crate::store::{PAGE, READ_MARGIN};
 
 /// Smaller ones do not pay for the bookkeeping.
-const SMALLEST_BYTES: usize = 64 << 10;
+const SMALLEST_BYTES: usize = LARGE_READ_BYTES;
 /// A buffer may be larger by such a part than what is put into it: who counts the bytes put in is wrong by no more.
 const SLACK: usize = 4;
 
@@ -27,7 +28,7 @@ struct Free {
 /// A buffer that goes back when the last slice of it is dropped.
 struct Lent {
     buffer: Vec<u8>,
-    length: usize,
+    filled: Range<usize>,
     home: Arc<Mutex<Free>>,
 }
 
@@ -56,8 +57,8 @@ impl Buffers {
         if buffer.capacity() < SMALLEST_BYTES {
             return Bytes::from(buffer).slice(from..);
         }
-        let length = buffer.len();
-        Bytes::from_owner(Lent { buffer, length, home: Arc::clone(&self.0) }).slice(from..)
+        let filled = from..buffer.len();
+        Bytes::from_owner(Lent { buffer, filled, home: Arc::clone(&self.0) })
     }
 
     /// Reads exactly `length` bytes of a segment.
@@ -68,12 +69,14 @@ impl Buffers {
         if length < SMALLEST_BYTES {
             return segment.read(position, length);
         }
-        let mut buffer = self.take(length, usize::MAX);
-        if buffer.len() < length {
-            buffer.resize(length, 0);
+        let room = length + READ_MARGIN;
+        let mut buffer = self.take(room, usize::MAX);
+        if buffer.len() < room {
+            buffer.resize(room, 0);
         }
-        let mut lent = Lent { buffer, length, home: Arc::clone(&self.0) };
-        segment.fill(position, &mut lent.buffer[..length])?;
+        let mut lent = Lent { buffer, filled: 0..0, home: Arc::clone(&self.0) };
+        let start = segment.read_into(position, length, &mut lent.buffer)?;
+        lent.filled = start..start + length;
         Ok(Bytes::from_owner(lent))
     }
 
@@ -102,7 +105,7 @@ impl Free {
 
 impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
-        &self.buffer[..self.length]
+        &self.buffer[self.filled.clone()]
     }
 }
 

@@ -9,13 +9,15 @@ use serde::{Deserialize, Serialize};
 use super::block::{self, Block, BlockHeader, HEADER_BYTES};
 use super::index::{Chunk, IndexEntry};
 use crate::batch::checksum;
-use crate::store::{Destination, LogFile, Store};
+use crate::store::{Destination, LogFile, READ_MARGIN, Store};
 use crate::{Error, PartitionId, Result};
 
 /// The on-disk format this version writes, and the newest it reads.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 /// Bytes before the first block.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = 64;
+/// From here on a read pays without the kernel's read-ahead, from the disk straight into memory of our own.
+pub(crate) const LARGE_READ_BYTES: usize = 64 << 10;
 const SEGMENT_MAGIC: &[u8; 8] = b"TIDEGATE";
 const TRAILER_BYTES: u64 = 32;
 const TRAILER_MAGIC: &[u8; 8] = b"TGFOOTER";
@@ -104,17 +106,26 @@ impl Segment {
 
     /// Reads exactly `length` bytes.
     pub(crate) fn read(&self, position: u64, length: usize) -> Result<Bytes> {
+        if length >= LARGE_READ_BYTES {
+            let mut buffer = vec![0; length + READ_MARGIN];
+            let start = self.read_into(position, length, &mut buffer)?;
+            return Ok(Bytes::from(buffer).slice(start..start + length));
+        }
         let mut buffer = BytesMut::zeroed(length);
-        self.fill(position, &mut buffer)?;
+        self.file.read_at(position, &mut buffer).map_err(|error| self.unreadable(position, &error))?;
         Ok(buffer.freeze())
     }
 
-    /// Fills a buffer.
-    pub(crate) fn fill(&self, position: u64, buffer: &mut [u8]) -> Result<()> {
-        self.file.read_at(position, buffer).map_err(|error| match error.kind() {
+    /// Reads exactly `length` bytes into a buffer that has [`READ_MARGIN`] more, and says where in it they begin.
+    pub(crate) fn read_into(&self, position: u64, length: usize, buffer: &mut [u8]) -> Result<usize> {
+        self.file.read_large(position, length, buffer).map_err(|error| self.unreadable(position, &error))
+    }
+
+    fn unreadable(&self, position: u64, error: &io::Error) -> Error {
+        match error.kind() {
             io::ErrorKind::UnexpectedEof => self.corrupt(position, "the file ends too early"),
-            _ => Error::io(format!("reading {} at {position}", self.name), &error),
-        })
+            _ => Error::io(format!("reading {} at {position}", self.name), error),
+        }
     }
 
     /// The footer, if the segment was sealed. A segment that was not ends in no trailer.

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use rustix::io::pwritev;
 
-use super::PAGE;
+use super::{PAGE, READ_MARGIN};
 
 /// So much is copied and written with one call: large enough for the disk, small enough to stay in the processor's cache.
 const PIECE: usize = 64 << 10;
@@ -77,19 +77,34 @@ impl Direct {
     }
 
     /// Fills `buffer` from `position`.
+    ///
+    /// # Errors
+    /// As [`Direct::read`].
     pub(super) fn read_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let mut pages = vec![0; buffer.len() + READ_MARGIN];
+        let start = self.read(position, buffer.len(), &mut pages)?;
+        buffer.copy_from_slice(&pages[start..start + buffer.len()]);
+        Ok(())
+    }
+
+    /// Reads the pages in which `length` bytes at `position` lie into a buffer that has [`READ_MARGIN`] more, and says where in
+    /// it those bytes begin.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the file ends before them, or what the storage said.
+    pub(super) fn read(&self, position: u64, length: usize, buffer: &mut [u8]) -> io::Result<usize> {
         let lead = page_part(position);
-        let wanted = lead + buffer.len();
-        let mut pages = Pages::zeroed(wanted.next_multiple_of(PAGE));
+        let wanted = lead + length;
+        let start = buffer.as_ptr().align_offset(PAGE);
+        let pages = &mut buffer[start..start + wanted.next_multiple_of(PAGE)];
         let mut filled = 0;
         while filled < wanted {
-            match self.file.read_at(&mut pages.bytes()[filled..], position - lead as u64 + filled as u64)? {
+            match self.file.read_at(&mut pages[filled..], position - lead as u64 + filled as u64)? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 read => filled += read,
             }
         }
-        buffer.copy_from_slice(&pages.bytes()[lead..wanted]);
-        Ok(())
+        Ok(start + lead)
     }
 }
 

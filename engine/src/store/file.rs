@@ -1,9 +1,11 @@
 //! One segment file of the commit log on a local file system.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::direct::Direct;
 use super::{Destination, LogFile, PAGE};
@@ -69,6 +71,20 @@ impl LocalFile {
         self.file.write_all_at(bytes, position)
     }
 
+    /// Whether the page cache holds a certain page of these bytes, the same one for all who read about the same.
+    ///
+    /// To ask for a page makes the kernel fetch it: who comes next finds it, and reads all through the cache. So what is
+    /// read once leaves the cache alone, and what is read again soon is read from the disk twice and not each time.
+    fn may_be_cached(&self, position: u64, length: usize) -> bool {
+        let step = 1 << length.max(PAGE).ilog2();
+        let probed = position.next_multiple_of(step) / PAGE as u64 * PAGE as u64;
+        let mut page = [0; PAGE];
+        match preadv2(&self.file, &mut [IoSliceMut::new(&mut page)], probed, ReadWriteFlags::NOWAIT) {
+            Ok(_) => true,
+            Err(error) => error != Errno::AGAIN,
+        }
+    }
+
     /// Writes the space behind what was written, within what is reserved. Nothing depends on it.
     fn write_ahead(&self, from: u64) {
         let left = usize::try_from(self.reserved.saturating_sub(from)).unwrap_or(usize::MAX);
@@ -106,6 +122,18 @@ impl LogFile for LocalFile {
         }
     }
 
+    fn read_large(&self, position: u64, length: usize, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(direct) = self.direct() {
+            return direct.read(position, length, buffer);
+        }
+        let direct = self.direct.as_ref().filter(|_| !self.may_be_cached(position, length));
+        // Whatever keeps the disk from reading whole pages does not keep the page cache from it.
+        match direct.map(|direct| direct.read(position, length, buffer)) {
+            Some(Ok(start)) => Ok(start),
+            _ => self.file.read_exact_at(&mut buffer[..length], position).map(|()| 0),
+        }
+    }
+
     fn size(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
@@ -121,7 +149,7 @@ impl LogFile for LocalFile {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::{LocalStore, Store};
+    use super::super::{LocalStore, READ_MARGIN, Store};
     use super::*;
 
     /// Writes pieces of these lengths one behind the other, some through the page cache, and compares the whole file each time.
@@ -172,5 +200,58 @@ mod tests {
         let mut found = [0; 2];
         file.read_at(8999, &mut found).unwrap();
         assert_eq!((found, file.size().unwrap()), ([1, 2], 10_000));
+    }
+
+    /// Reads the same through every way there is, with nothing of the file in the page cache and with some of it.
+    #[test]
+    fn large_reads_bring_what_small_ones_bring() {
+        let directory = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..700_001_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let store = LocalStore::open(directory.path()).unwrap();
+        let file = store.create("log", 1 << 20).unwrap();
+        file.write_at(0, &bytes, Destination::Disk).unwrap();
+        let compare = |file: &dyn LogFile, position: usize, length: usize| {
+            let mut buffer = vec![0; length + READ_MARGIN];
+            let start = file.read_large(position as u64, length, &mut buffer).unwrap();
+            assert!(buffer[start..start + length] == bytes[position..position + length], "{length} at {position}");
+        };
+        let everywhere = |file: &dyn LogFile| {
+            for (position, length) in [(0, 1 << 19), (PAGE, 1 << 17), (1, 65_536), (4095, 2), (200_001, 500_000)] {
+                compare(file, position, length);
+            }
+        };
+        everywhere(&*file);
+        file.seal(bytes.len() as u64).unwrap();
+        drop(file);
+        let plain = File::open(directory.path().join("log")).unwrap();
+        let forget = || rustix::fs::fadvise(&plain, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        for direct_io in [true, false] {
+            let direct = direct_io.then(|| Direct::open(&directory.path().join("log"))).flatten();
+            let file = LocalFile::opened(plain.try_clone().unwrap(), direct, bytes.len() as u64);
+            forget();
+            everywhere(&file);
+            everywhere(&file);
+            plain.read_exact_at(&mut [0; 10_000], 300_000).unwrap();
+            everywhere(&file);
+            forget();
+            let past_the_end = file.read_large(400_000, 300_002, &mut vec![0; 300_002 + READ_MARGIN]);
+            assert_eq!(past_the_end.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        }
+    }
+
+    #[test]
+    fn what_is_read_again_soon_is_looked_for_in_the_page_cache() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        std::fs::write(&path, vec![7; 1 << 20]).unwrap();
+        let plain = File::open(&path).unwrap();
+        plain.sync_all().unwrap();
+        let file = LocalFile::opened(plain.try_clone().unwrap(), Direct::open(&path), 1 << 20);
+        assert!(file.may_be_cached(5000, 1 << 19), "just written");
+        rustix::fs::fadvise(&plain, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        // To ask brings it there.
+        while !file.may_be_cached(5000, 1 << 19) {
+            std::thread::yield_now();
+        }
     }
 }

@@ -75,6 +75,9 @@ pub enum Destination {
     Disk,
 }
 
+/// So much more room than bytes [`LogFile::read_large`] needs: to begin, and to read whole pages, where memory and file have one.
+pub const READ_MARGIN: usize = 3 * PAGE;
+
 /// One file of the commit log: written from the front by one writer, read anywhere by many.
 pub trait LogFile: Send + Sync {
     /// Writes all of `bytes` at `position`. Nothing is promised until [`LogFile::sync`], whatever the destination.
@@ -94,6 +97,15 @@ pub trait LogFile: Send + Sync {
     /// # Errors
     /// `UnexpectedEof` when the file ends before the buffer is full.
     fn read_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Reads `length` bytes at `position` into a buffer that has [`READ_MARGIN`] more, and says where in it they begin: so
+    /// they may come from the disk without being copied.
+    ///
+    /// # Errors
+    /// As [`LogFile::read_at`].
+    fn read_large(&self, position: u64, length: usize, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_at(position, &mut buffer[..length]).map(|()| 0)
+    }
 
     /// The file's size in bytes, reserved space included.
     ///

@@ -86,6 +86,7 @@ fn random_config(random: &mut Random) -> EngineConfig {
         segment_bytes: pick(&[64 << 10, 64 << 10, 160 << 10]),
         tail_cache_bytes: pick(&[0, 4 << 10, 64 << 10]) as usize,
         index_cache_bytes: pick(&[0, 1 << 10, 1 << 20]) as usize,
+        read_ahead_bytes: pick(&[0, 1 << 10, 1 << 20]) as usize,
         pending_bytes: pick(&[64 << 10, 1 << 20]) as usize,
         reclaim_bytes_per_second: pick(&[64 << 10, 1 << 30]),
         reclaim_live_percent: pick(&[10, 50, 90]) as u8,

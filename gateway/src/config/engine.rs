@@ -24,6 +24,11 @@ pub struct EngineSettings {
     #[serde(with = "units::size")]
     #[schemars(with = "String")]
     index_cache_bytes: usize,
+    /// Read from the disk before it is asked for, over all consumers that go on where they stopped: what one of them is
+    /// expected to ask for next. `0` reads nothing ahead.
+    #[serde(with = "units::size")]
+    #[schemars(with = "String")]
+    read_ahead_bytes: usize,
     /// The longest the committer waits for more appends to write with one sync, where waiting has paid; `0s` never waits.
     #[serde(with = "units::duration")]
     #[schemars(with = "String")]
