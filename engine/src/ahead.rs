@@ -1,6 +1,7 @@
 //! Batches decoded for groups, and what was read behind them: consumers with little credit come back for the rest.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,11 +21,41 @@ pub(crate) struct Undecodable {
 }
 
 /// A batch's records, and the offsets it stands for.
+#[derive(Debug)]
 pub(crate) struct Decoded {
     pub base_offset: u64,
     pub end: u64,
     bytes: usize,
     pub records: Vec<Record>,
+}
+
+/// A record that shares its batch's memory with the others that were read together: a copy costs one count, not one for
+/// every field.
+#[derive(Debug, Clone)]
+pub struct SharedRecord {
+    batch: Arc<Decoded>,
+    index: usize,
+}
+
+impl Decoded {
+    /// One of the records, to be handed out.
+    pub(crate) fn share(self: &Arc<Self>, index: usize) -> SharedRecord {
+        SharedRecord { batch: Arc::clone(self), index }
+    }
+}
+
+impl Deref for SharedRecord {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.batch.records[self.index]
+    }
+}
+
+impl PartialEq for SharedRecord {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
 }
 
 /// What was read of a partition a moment ago: the batch last decoded, and the stored ones behind it. Consumers with little
