@@ -1,6 +1,7 @@
 //! Batches decoded for groups, and what was read behind them: consumers with little credit come back for the rest.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -21,7 +22,6 @@ pub(crate) struct Undecodable {
 }
 
 /// A batch's records, and the offsets it stands for.
-#[derive(Debug)]
 pub(crate) struct Decoded {
     pub base_offset: u64,
     pub end: u64,
@@ -31,7 +31,7 @@ pub(crate) struct Decoded {
 
 /// A record that shares its batch's memory with the others that were read together: a copy costs one count, not one for
 /// every field.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SharedRecord {
     batch: Arc<Decoded>,
     index: usize,
@@ -44,11 +44,26 @@ impl Decoded {
     }
 }
 
+impl From<Record> for SharedRecord {
+    /// A record on its own.
+    fn from(record: Record) -> Self {
+        let (base_offset, bytes) = (record.offset, record.size());
+        let alone = Decoded { base_offset, end: base_offset.saturating_add(1), bytes, records: vec![record] };
+        Self { batch: Arc::new(alone), index: 0 }
+    }
+}
+
 impl Deref for SharedRecord {
     type Target = Record;
 
     fn deref(&self) -> &Record {
         &self.batch.records[self.index]
+    }
+}
+
+impl fmt::Debug for SharedRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
     }
 }
 
