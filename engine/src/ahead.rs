@@ -1,6 +1,8 @@
 //! Batches decoded for groups, and what was read behind them: consumers with little credit come back for the rest.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,6 +27,50 @@ pub(crate) struct Decoded {
     pub end: u64,
     bytes: usize,
     pub records: Vec<Record>,
+}
+
+/// A record that shares its batch's memory with the others that were read together: a copy costs one count, not one for
+/// every field.
+#[derive(Clone)]
+pub struct SharedRecord {
+    batch: Arc<Decoded>,
+    index: usize,
+}
+
+impl Decoded {
+    /// One of the records, to be handed out.
+    pub(crate) fn share(self: &Arc<Self>, index: usize) -> SharedRecord {
+        SharedRecord { batch: Arc::clone(self), index }
+    }
+}
+
+impl From<Record> for SharedRecord {
+    /// A record on its own.
+    fn from(record: Record) -> Self {
+        let (base_offset, bytes) = (record.offset, record.size());
+        let alone = Decoded { base_offset, end: base_offset.saturating_add(1), bytes, records: vec![record] };
+        Self { batch: Arc::new(alone), index: 0 }
+    }
+}
+
+impl Deref for SharedRecord {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.batch.records[self.index]
+    }
+}
+
+impl fmt::Debug for SharedRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl PartialEq for SharedRecord {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
 }
 
 /// What was read of a partition a moment ago: the batch last decoded, and the stored ones behind it. Consumers with little

@@ -194,7 +194,8 @@ impl Shard {
         let mut dead = Vec::new();
         let mut at = offset;
         'walk: for batch in decoded {
-            for record in batch.records.iter().filter(|record| (offset..high_watermark).contains(&record.offset)) {
+            let wanted = |(_, record): &(usize, &Record)| (offset..high_watermark).contains(&record.offset);
+            for (index, record) in batch.records.iter().enumerate().filter(wanted) {
                 if !gathered.has_credit() {
                     break 'walk;
                 }
@@ -211,7 +212,7 @@ impl Shard {
                             lease,
                             topic: topic.clone(),
                             partition_index,
-                            record: record.clone(),
+                            record: batch.share(index),
                             attempt,
                             redelivered,
                             deadline_ms,

@@ -18,7 +18,7 @@ pub(crate) use order::key_hash;
 pub(crate) use record::{GroupRecord, GroupSnapshot};
 pub(crate) use state::{Bounds, DeadLetter, Death, Grant, Group, Next, Offer, Outcome};
 
-use crate::batch::Record;
+pub use crate::ahead::SharedRecord;
 use crate::{GroupName, PartitionId, TopicName};
 
 /// How a shared group hands out records.
@@ -170,7 +170,7 @@ pub struct Delivery {
     /// Partition index within the topic.
     pub partition_index: u32,
     /// The record, its offset included.
-    pub record: Record,
+    pub record: SharedRecord,
     /// 1 more than the attempts that failed.
     pub attempt: u32,
     /// Some consumer of the group had this record before: it failed, was given back, or may have been handed out before a

@@ -19,6 +19,7 @@ pub mod convert;
 mod error;
 mod exchange;
 mod handshake;
+mod look;
 mod metrics;
 mod pace;
 mod queue;

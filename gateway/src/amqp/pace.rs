@@ -116,6 +116,14 @@ impl Pace {
         Phase::Resting { alone, looks: 0, bytes: 0, found: 0, empty: 0, has_paid: false, next: now + self.gather }
     }
 
+    /// What there was has been read before it was time to look, as the thread was awake for something else.
+    pub(super) fn looked_early(&mut self, now: Instant) {
+        self.messages = 0;
+        if let Phase::Resting { found, next, .. } = &mut self.phase {
+            (*found, *next) = (0, now + self.gather);
+        }
+    }
+
     /// It was time to look, what there was has been read, and what came before it has been handled.
     pub(super) fn looked(&mut self, now: Instant) {
         let messages = std::mem::take(&mut self.messages);
@@ -231,6 +239,20 @@ mod tests {
             }
         }
         assert!((LOOKS..20 * LOOKS).contains(&looks), "{looks}");
+    }
+
+    #[test]
+    fn what_is_read_while_the_thread_is_awake_needs_no_look() {
+        let mut now = Instant::now();
+        let mut pace = Pace::new(GATHER, now);
+        stream(&mut pace, &mut now);
+        for _ in 0..100 {
+            now += GATHER / 2;
+            pace.read(200, now);
+            handled(&mut pace, 1);
+            pace.looked_early(now);
+            assert_eq!(pace.next_look(), Some(now + GATHER));
+        }
     }
 
     #[test]

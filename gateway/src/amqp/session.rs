@@ -119,8 +119,14 @@ impl<'a> Session<'a> {
                 written = outbox.flush(&mut output), if !outbox.is_empty() => self.note_written(written?),
                 // Before what a busy client always has more of: it wants heartbeats, too.
                 now = clock.tick() => self.tick(&mut clock, now)?,
-                Some(confirmation) = self.confirmations.next() => self.confirm_with_company(confirmation),
-                Some(woken) = self.wakes.next() => self.wake(woken),
+                Some(confirmation) = self.confirmations.next() => {
+                    self.confirm_with_company(confirmation);
+                    self.look_early()?;
+                }
+                Some(woken) = self.wakes.next() => {
+                    self.wake(woken);
+                    self.look_early()?;
+                }
                 read = reader.fill(&mut input), if may_read && !has_frames && next_look.is_none() => self.note_read(read?)?,
                 () = tokio::time::sleep_until(next_look.unwrap_or(self.last_read)), if next_look.is_some() => self.look()?,
                 () = tokio::time::sleep(FULL_DISK_PAUSE), if self.publishing.is_stuck() || self.settling.is_stuck() => {}
@@ -152,45 +158,13 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Reads what is there already; false if nothing is.
-    fn read_at_once(&mut self) -> Result<bool, Ended> {
-        let Wire { reader, socket, .. } = &mut self.wire;
-        let Some(read) = reader.fill(&mut socket.halves().0).now_or_never() else { return Ok(false) };
-        self.note_read(read?).map(|()| true)
-    }
-
-    /// Lets the socket rest or not, as the pace says; when to look, if it rests.
-    fn keep_pace(&mut self) -> io::Result<Option<Instant>> {
-        let next_look = self.pace.next_look();
-        match (next_look.is_some(), self.wire.socket.is_resting()) {
-            (true, false) => self.wire.socket.rest()?,
-            (false, true) => self.wire.socket.watch()?,
-            _ => {}
-        }
-        Ok(next_look)
-    }
-
-    /// Looks for what has come while the socket rested.
-    fn look(&mut self) -> Result<(), Ended> {
-        if !self.may_read() || !self.wire.outbox.is_empty() {
-            // The client does not take what it is sent, or is not to be read: there is something to be woken for.
-            self.pace.watch(true);
-            return Ok(());
-        }
-        if !self.wire.reader.has_frames() {
-            self.read_at_once()?;
-        }
-        self.pace.looked(Instant::now());
-        Ok(())
-    }
-
     fn note_written(&mut self, written: usize) {
         self.listener.metrics.bytes_out.add(written);
         self.last_written = Instant::now();
         self.pace.wrote();
     }
 
-    fn note_read(&mut self, read: usize) -> Result<(), Ended> {
+    pub(super) fn note_read(&mut self, read: usize) -> Result<(), Ended> {
         if read == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }

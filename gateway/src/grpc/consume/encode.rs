@@ -227,7 +227,7 @@ mod tests {
                 lease: LeaseId { partition: PartitionId(1), offset: record.offset, token: 1 },
                 topic: TopicName::new("default", &topic).unwrap(),
                 partition_index,
-                record,
+                record: record.into(),
                 attempt,
                 redelivered: attempt % 2 == 0,
                 deadline_ms,
