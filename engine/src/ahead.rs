@@ -12,7 +12,7 @@ use crate::shard::Shard;
 use crate::{PartitionId, Result};
 
 /// No more is kept of one partition.
-const MAX_AHEAD_BYTES: usize = 512 << 10;
+const MAX_AHEAD_BYTES: usize = 1 << 20;
 
 /// A stored batch that does not decode, though its bytes check.
 pub(crate) struct Undecodable {
@@ -98,6 +98,13 @@ impl AheadCache {
     }
 }
 
+/// How much a consumer can take.
+#[derive(Clone, Copy)]
+pub(crate) struct Credit {
+    pub messages: usize,
+    pub bytes: usize,
+}
+
 /// What there is of it at an offset.
 pub(crate) enum Found {
     Decoded(Arc<Decoded>),
@@ -126,19 +133,20 @@ impl Shard {
         self.ahead.lock().of.get(&partition).map_or(Found::Nothing, |ahead| ahead.at(offset))
     }
 
-    /// Decodes batches until they hold `wanted` records from `offset` on, or one cannot be decoded.
+    /// Decodes batches until they hold as much as is `wanted` from `offset` on, or one cannot be decoded.
     pub(crate) fn decode(
         &self,
         partition: PartitionId,
         offset: u64,
         stored: Vec<Bytes>,
-        wanted: usize,
+        wanted: Credit,
     ) -> Result<(Vec<Arc<Decoded>>, Option<Undecodable>)> {
         let mut decoded = Vec::new();
-        let mut found = 0;
+        let (mut found, mut bytes) = (0, 0);
         let mut bad = None;
         let mut stored = VecDeque::from(stored);
-        while found < wanted
+        while found < wanted.messages
+            && bytes < wanted.bytes
             && let Some(run) = stored.front_mut()
         {
             if run.is_empty() {
@@ -155,6 +163,7 @@ impl Shard {
             match records {
                 Ok(records) => {
                     found += records.iter().filter(|record| record.offset >= offset).count();
+                    bytes += batch.bytes.len();
                     decoded.push(Arc::new(Decoded { base_offset, end, bytes: batch.bytes.len(), records }));
                 }
                 Err(error) => {

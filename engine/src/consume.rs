@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::ahead::{Decoded, Found, Undecodable};
+use crate::ahead::{Credit, Decoded, Found, Undecodable};
 use crate::batch::Record;
 use crate::counters::Counters;
 use crate::group::{
@@ -18,8 +18,9 @@ use crate::record::StateRecord;
 use crate::shard::{Inner, Origin, Shard};
 use crate::{Appended, Atomic, Commit, Durability, Engine, Error, GroupName, PartitionId, Result, headers};
 
-/// One read for a consumer brings at most about so much.
-const READ_BYTES: usize = 256 << 10;
+/// One read for a consumer brings about so much, whatever it asks for: the rest is kept for the next time, and a reader that
+/// always asks for as much is read ahead for.
+const READ_BYTES: usize = 512 << 10;
 /// More than one settlement can add to the log.
 const MAX_SETTLEMENT_BYTES: usize = 128;
 /// More than one run of acknowledged offsets takes.
@@ -102,18 +103,20 @@ async fn hand_out(
     offset: u64,
     gathered: &mut Gathered,
 ) -> Result<()> {
-    let max_bytes = gathered.request.max_bytes.saturating_sub(gathered.bytes).clamp(1, READ_BYTES);
-    let wanted = gathered.request.max_messages - gathered.deliveries.len();
+    let credit = Credit {
+        messages: gathered.request.max_messages - gathered.deliveries.len(),
+        bytes: gathered.request.max_bytes.saturating_sub(gathered.bytes).max(1),
+    };
     let runs = match shard.look_ahead(partition, offset) {
         Found::Decoded(batch) => Err(vec![batch]),
         Found::Stored(runs) => Ok(runs),
-        Found::Nothing => match engine.read(partition, offset, max_bytes).await {
+        Found::Nothing => match engine.read(partition, offset, READ_BYTES).await {
             // Retention or a deletion was faster; the next round sees the new bounds.
             Err(Error::OffsetOutOfRange { .. } | Error::UnknownPartition) => return Ok(()),
             read => Ok(read?.batches),
         },
     };
-    let decoded = match runs.map(|runs| shard.decode(partition, offset, runs, wanted)) {
+    let decoded = match runs.map(|runs| shard.decode(partition, offset, runs, credit)) {
         Err(decoded) => decoded,
         Ok(decoded) => match decoded? {
             (decoded, Some(bad)) if decoded.is_empty() => return shard.pass_over(name, partition, &bad),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::ahead::Undecodable;
+use crate::ahead::{Credit, Undecodable};
 use crate::batch::{Batch, Header, Record};
 use crate::counters::Counters;
 use crate::group::{DeadLetter, Death, LeaseId, key_hash};
@@ -39,7 +39,7 @@ impl Shard {
     fn bury(&self, name: &GroupName, letter: &DeadLetter) -> Result<()> {
         let LeaseId { partition, offset, .. } = letter.lease;
         let read = self.load(self.plan_read(partition, offset, 1)?)?.read;
-        let (decoded, bad) = self.decode(partition, offset, read.batches, 1)?;
+        let (decoded, bad) = self.decode(partition, offset, read.batches, Credit { messages: 1, bytes: 1 })?;
         if let Some(Undecodable { reason, .. }) = bad {
             return Err(Error::BadBatch(reason));
         }

@@ -16,6 +16,7 @@ use super::{PAGE, READ_MARGIN};
 
 /// So much is copied and written with one call: large enough for the disk, small enough to stay in the processor's cache.
 const PIECE: usize = 64 << 10;
+
 /// A file opened to be read and written past the page cache.
 #[derive(Debug)]
 pub(super) struct Direct {

@@ -63,9 +63,13 @@ impl LocalFile {
     fn write(&self, position: u64, bytes: &[u8], to: Destination) -> io::Result<()> {
         if to == Destination::Disk
             && let Some(direct) = self.direct()
-            && direct.append(position, bytes, self.reserved)?
         {
-            return Ok(());
+            match direct.append(position, bytes, self.reserved) {
+                Ok(false) => {}
+                // A file system that wants other pages than ours says so only now.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                written => return written.map(|_| ()),
+            }
         }
         self.through_cache_from_now_on();
         self.file.write_all_at(bytes, position)
