@@ -34,9 +34,10 @@ pub use reload::{Change, LIVE, changes};
 pub struct Config {
     /// Directory of the log and all state. Created when missing; one process at a time.
     pub data_dir: PathBuf,
-    /// Whether the log is written and read past the kernel's page cache where that pays and the file system can. It costs about
-    /// half of the processor's time. Without it the kernel keeps what was written lately in memory that is free, for consumers
-    /// further behind than `engine.tail_cache_bytes`: worth it where the disk is slow.
+    /// Whether the log is written and read past the kernel's page cache where that pays and the file system can. A sync and a
+    /// read from the disk take about half of the processor's time that way, or less. Without it the kernel keeps what was
+    /// written lately in memory that is free, for consumers further behind than `engine.tail_cache_bytes`: worth it where the
+    /// disk is slow.
     pub direct_io: bool,
     /// Where clients connect.
     pub listeners: Listeners,
