@@ -13,6 +13,8 @@ pub struct Counters {
     pub syncs: AtomicU64,
     /// Bytes read from segment files (not from the tail cache).
     pub read_bytes: AtomicU64,
+    /// Of what was read ahead, the bytes that a reader came for.
+    pub read_ahead_bytes: AtomicU64,
     /// Snapshots written.
     pub snapshots: AtomicU64,
     /// Segments deleted because nothing in them lived.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::blocking::Begun;
+use crate::counters::Counters;
 use crate::read::{Loaded, Plan};
 use crate::{Engine, PartitionId, Read, Result};
 
@@ -120,7 +121,10 @@ impl Engine {
             None => None,
         };
         let loaded = match begun {
-            Some(loaded) => loaded,
+            Some(loaded) => {
+                Counters::add(&self.shard.counters.read_ahead_bytes, loaded.bytes as u64);
+                loaded
+            }
             None => self.blocking(move |shard| shard.load(plan)).await?,
         };
         if ahead.limit > 0

@@ -81,6 +81,8 @@ async fn everything_is_read_once_and_the_same() {
         for partition in partitions {
             found.push(read_through(&engine, partition).await);
         }
+        let ahead = count(&engine.counters().read_ahead_bytes);
+        assert_eq!(ahead > 100_000, read_ahead_bytes > 0, "{ahead} bytes with {read_ahead_bytes}");
     }
     let (bytes, costs): (Vec<_>, Vec<_>) = found.into_iter().unzip();
     for (one, other) in bytes.iter().zip(&bytes[2..]) {

@@ -69,6 +69,11 @@ fn engine_families(engine: &Engine) -> Vec<Family> {
             "Read from segment files, not from memory",
             count(&counters.read_bytes),
         ),
+        Family::counter(
+            "tidegate_log_read_ahead_bytes",
+            "Read from segment files before a consumer that reads on came for it",
+            count(&counters.read_ahead_bytes),
+        ),
         Family::counter("tidegate_snapshots", "Snapshots written", count(&counters.snapshots)),
         Family::counter(
             "tidegate_segments_deleted",
