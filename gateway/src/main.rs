@@ -4,6 +4,8 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::disable_transparent_huge_pages;
 use tidegate::cli::{self, Arguments, Command, Error, Serve};
 use tidegate::server::{Reloader, Server};
 use tidegate::telemetry;
@@ -15,12 +17,21 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(arguments) => {
-            // What is given back is less than that mostly, and would come back by 2 MiB at a time: under AMQP nearly half of all memory.
-            let _ = rustix::thread::disable_transparent_huge_pages(true);
+            adapt_process();
             cli::end(serve(arguments))
         }
         command => cli::run(command),
     }
+}
+
+/// What a server wants of the system and a command does not. Neither is needed to begin.
+fn adapt_process() {
+    // The allocator gives memory back by small parts, and with huge pages has 2 MiB at a time come back: under AMQP that was nearly
+    // half of all memory.
+    let _ = disable_transparent_huge_pages(true);
+    // A connection holds a file, a segment two: the soft limit, often 1,024, is there for programs that use select().
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 #[tokio::main]

@@ -116,6 +116,17 @@ impl Segment {
         Ok(buffer.freeze())
     }
 
+    /// Writes all of `bytes`. Nothing is durable before a sync.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`]: nothing happened, try again. Any other: the segment's end is unknown.
+    pub(crate) fn write(&self, position: u64, bytes: &[u8], to: Destination) -> Result<()> {
+        self.file.write_at(position, bytes, to).map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::DiskFull,
+            _ => Error::io(format!("writing {}", self.name), &error),
+        })
+    }
+
     /// Reads exactly `length` bytes into a buffer that has [`READ_MARGIN`] more, and says where in it they begin.
     pub(crate) fn read_into(&self, position: u64, length: usize, buffer: &mut [u8]) -> Result<usize> {
         self.file.read_large(position, length, buffer).map_err(|error| self.unreadable(position, &error))
@@ -160,7 +171,8 @@ impl Segment {
         tail.extend_from_slice(&footer_position.to_le_bytes());
         tail.extend_from_slice(&(encoded.len() as u64).to_le_bytes());
         tail.extend_from_slice(&u64::from(checksum(&encoded)).to_le_bytes());
-        self.file.write_at(footer.blocks_end, &tail, Destination::Disk).map_err(|e| doing(&e))?;
+        // It is read again by its small parts, which the page cache serves best, and nothing will be written behind it.
+        self.file.write_at(footer.blocks_end, &tail, Destination::PageCache).map_err(|e| doing(&e))?;
         self.file.sync().map_err(|e| doing(&e))?;
         self.file.seal(footer.blocks_end + tail.len() as u64).map_err(|e| doing(&e))
     }

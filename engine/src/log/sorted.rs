@@ -120,12 +120,7 @@ impl SortedWriter {
         let mut payloads = Vec::new();
         let entries = self.block.iter().map(|(entry, _)| entry);
         block::encode(&mut buffer, self.segment.id.0, Chain::default(), entries, &mut payloads);
-        self.segment.file.write_at(self.position, &buffer, Destination::PageCache).map_err(|error| {
-            match error.kind() {
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::DiskFull,
-                _ => Error::io(format!("writing {}", self.segment.name), &error),
-            }
-        })?;
+        self.segment.write(self.position, &buffer, Destination::PageCache)?;
         for ((_, at), payload) in self.block.drain(..).zip(payloads) {
             self.chunk[at].position = self.position + u64::from(payload);
         }

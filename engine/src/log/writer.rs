@@ -1,6 +1,5 @@
 //! The one writer of the log: encodes blocks into the active segment, syncs, seals.
 
-use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -97,10 +96,7 @@ impl Writer {
         let from = buffer.len();
         let crc = block::encode(&mut buffer, self.at.segment.id.0, self.at.chain, entries, &mut payloads);
         let bytes = self.buffers.share(buffer, from);
-        self.at.segment.file.write_at(self.at.position, &bytes, to).map_err(|error| match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::DiskFull,
-            _ => Error::io(format!("writing {}", self.at.segment.name), &error),
-        })?;
+        self.at.segment.write(self.at.position, &bytes, to)?;
         let position = self.at.position;
         self.at.position += bytes.len() as u64;
         self.at.index_entries += payloads.len() as u64;

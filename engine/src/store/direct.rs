@@ -28,8 +28,8 @@ pub(super) struct Direct {
 #[derive(Debug, Default)]
 struct End {
     position: u64,
-    /// Begins with the last page, as far as it is filled.
-    piece: Option<Pages>,
+    /// Begins, where a page does, with the last page as far as it is filled.
+    piece: Vec<u8>,
 }
 
 /// Bytes that lie in memory as they will in the file, so that all but their first and last page can be written as they are.
@@ -110,6 +110,12 @@ impl Direct {
 }
 
 impl End {
+    /// Made with the first write, for most files are only read.
+    fn piece(&mut self) -> &mut [u8] {
+        self.piece.resize(PIECE + PAGE, 0);
+        aligned(&mut self.piece)
+    }
+
     fn write(&mut self, file: &File, position: u64, bytes: &[u8]) -> io::Result<()> {
         match Congruent::split(position, bytes) {
             Some(congruent) => self.write_in_place(file, position, &congruent),
@@ -120,7 +126,7 @@ impl End {
     /// Writes whole pages from where they are, and those at both ends from a copy.
     fn write_in_place(&mut self, file: &File, position: u64, bytes: &Congruent<'_>) -> io::Result<()> {
         let filled = page_part(position);
-        let piece = self.piece.get_or_insert_with(|| Pages::zeroed(PIECE)).bytes();
+        let piece = self.piece();
         let (first, last) = piece.split_at_mut(PAGE);
         let last = &mut last[..bytes.last.len().next_multiple_of(PAGE)];
         first[filled..filled + bytes.first.len()].copy_from_slice(bytes.first);
@@ -136,7 +142,7 @@ impl End {
     fn write_copied(&mut self, file: &File, position: u64, mut bytes: &[u8]) -> io::Result<()> {
         let mut filled = page_part(position);
         let mut page = position - filled as u64;
-        let piece = self.piece.get_or_insert_with(|| Pages::zeroed(PIECE)).bytes();
+        let piece = self.piece();
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(PIECE - filled));
             piece[filled..filled + now.len()].copy_from_slice(now);
@@ -184,24 +190,10 @@ fn write_all(file: &File, mut position: u64, parts: &[&[u8]]) -> io::Result<()> 
     Ok(())
 }
 
-/// Memory that begins at a multiple of a page.
-#[derive(Debug)]
-struct Pages {
-    memory: Vec<u8>,
-    start: usize,
-    length: usize,
-}
-
-impl Pages {
-    fn zeroed(length: usize) -> Self {
-        let memory = vec![0; length + PAGE];
-        let start = memory.as_ptr().align_offset(PAGE);
-        Self { memory, start, length }
-    }
-
-    fn bytes(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..self.start + self.length]
-    }
+/// The part of a buffer that begins at a multiple of a page, in memory.
+fn aligned(buffer: &mut [u8]) -> &mut [u8] {
+    let start = buffer.as_ptr().align_offset(PAGE);
+    &mut buffer[start..]
 }
 
 /// How far into its page a position is.

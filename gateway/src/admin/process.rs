@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::process::{Resource, getrlimit};
+
 use crate::metrics::Family;
 
 /// Clock ticks a second in /proc/self/stat. The kernel reports in this unit whatever its own tick is.
@@ -15,6 +17,7 @@ pub fn collect() -> Vec<Family> {
         stat.rsplit(") ").next().unwrap_or_default().split(' ').map(|field| field.parse().unwrap_or(0.0)).collect();
     let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0.0);
     let open_files = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let max_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     vec![
         Family::counter("process_cpu_seconds", "CPU time used, user and system", (field(14) + field(15)) / TICKS),
         Family::gauge(
@@ -23,6 +26,7 @@ pub fn collect() -> Vec<Family> {
             field(24) * rustix::param::page_size() as f64,
         ),
         Family::gauge("process_open_fds", "Open file descriptors", open_files),
+        Family::gauge("process_max_fds", "The most open file descriptors", max_files as f64),
         Family::gauge("process_threads", "Threads", field(20)),
     ]
 }

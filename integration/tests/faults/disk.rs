@@ -1,4 +1,4 @@
-//! The disk is full; then it is not.
+//! The disk: it is written past the page cache; it is full, then it is not.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -76,4 +76,27 @@ fn disk_full_and_recovered() {
         stored
     };
     assert!(sorted(load::read(&gateway, "load")) == sorted(history.finally), "after a kill -9 other than before it");
+}
+
+/// Whether the gateway has a segment open past the page cache.
+fn is_direct(gateway: &Gateway) -> bool {
+    const O_DIRECT: u32 = 0o40_000;
+    let process = PathBuf::from(format!("/proc/{}", gateway.pid()));
+    let open = fs::read_dir(process.join("fd")).unwrap().map(|entry| entry.unwrap());
+    let segments =
+        open.filter(|entry| fs::read_link(entry.path()).is_ok_and(|to| to.extension() == Some("seg".as_ref())));
+    let flags = segments.map(|entry| {
+        let told = fs::read_to_string(process.join("fdinfo").join(entry.file_name())).unwrap();
+        let flags = told.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        u32::from_str_radix(flags.trim(), 8).unwrap()
+    });
+    let flags = flags.collect::<Vec<_>>();
+    assert!(!flags.is_empty());
+    flags.iter().any(|flags| flags & O_DIRECT != 0)
+}
+
+#[test]
+fn the_page_cache_is_passed_by_unless_it_is_wanted() {
+    assert!(is_direct(&Gateway::start()));
+    assert!(!is_direct(&Setup::default().set("direct_io", "false").start()));
 }
