@@ -68,8 +68,8 @@ impl Direct {
     ///
     /// # Errors
     /// What the storage said.
-    pub(super) fn write_pages(&self, position: u64, pages: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(pages, position)
+    pub(super) fn write_pages(&self, position: u64, pages: &[&[u8]]) -> io::Result<()> {
+        write_all(&self.file, position, pages)
     }
 
     /// Nothing more will be appended.
@@ -174,7 +174,7 @@ impl<'a> Congruent<'a> {
 }
 
 /// Writes all of it, with one call if the disk takes it so.
-fn write_all(file: &File, mut position: u64, parts: &[&[u8]]) -> io::Result<()> {
+pub(super) fn write_all(file: &File, mut position: u64, parts: &[&[u8]]) -> io::Result<()> {
     let length = parts.iter().map(|part| part.len()).sum::<usize>();
     let slices = parts.iter().map(|part| IoSlice::new(part)).collect::<Vec<_>>();
     let mut written = pwritev(file, &slices, position)?;

@@ -7,18 +7,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-use super::direct::Direct;
+use super::direct::{Direct, write_all};
 use super::{Destination, LogFile, PAGE};
 
 /// After a write of no more than this that is to be synced, the space behind it is written too: with zeros, as it reads
 /// anyway. A sync of space that was reserved and never written makes the file system change its own records, which takes half
 /// of the sync's time; for larger writes, the zeros cost more than that.
 const SMALL_WRITE: usize = 128 << 10;
-/// Zeros to write ahead, so many at a time.
-static AHEAD: Ahead = Ahead([0; 512 << 10]);
+/// As much is written ahead as the file holds already, within these: a log that grows slowly is not held up by what it may
+/// never need, and in one that grows fast the sync behind it, which is dear, is rare.
+const LEAST_AHEAD: u64 = 256 << 10;
+const MOST_AHEAD: u64 = 4 << 20;
+/// Written as often as it takes.
+static ZEROS: Zeros = Zeros([0; 64 << 10]);
 
 #[repr(align(4096))]
-struct Ahead([u8; 512 << 10]);
+struct Zeros([u8; 64 << 10]);
 
 /// A segment file.
 ///
@@ -91,16 +95,18 @@ impl LocalFile {
 
     /// Writes the space behind what was written, within what is reserved. Nothing depends on it.
     fn write_ahead(&self, from: u64) {
-        let left = usize::try_from(self.reserved.saturating_sub(from)).unwrap_or(usize::MAX);
-        let zeros = &AHEAD.0[..AHEAD.0.len().min(left) / PAGE * PAGE];
+        let length = from.clamp(LEAST_AHEAD, MOST_AHEAD).min(self.reserved.saturating_sub(from));
+        let length = usize::try_from(length).unwrap_or(0) / PAGE * PAGE;
+        let mut zeros = vec![&ZEROS.0[..]; length / ZEROS.0.len()];
+        zeros.push(&ZEROS.0[..length % ZEROS.0.len()]);
         let written = match self.direct() {
-            Some(direct) => direct.write_pages(from, zeros),
-            None => self.file.write_all_at(zeros, from),
+            Some(direct) => direct.write_pages(from, &zeros),
+            None => write_all(&self.file, from, &zeros),
         };
         if let Err(error) = written {
             tracing::debug!(%error, "the space ahead could not be written");
         }
-        self.written.fetch_max(from + zeros.len() as u64, Ordering::Relaxed);
+        self.written.fetch_max(from + length as u64, Ordering::Relaxed);
     }
 }
 
@@ -160,7 +166,7 @@ mod tests {
     fn write(direct_io: bool, lengths: &[(usize, Destination)]) {
         let directory = tempfile::tempdir().unwrap();
         let store = LocalStore::open(directory.path()).unwrap().direct_io(direct_io);
-        let capacity = 4 * AHEAD.0.len() as u64 + 1000;
+        let capacity = 8 * LEAST_AHEAD + 1000;
         let file = store.create("log", capacity).unwrap();
         let mut expected = vec![0; capacity as usize];
         let mut position = 0;

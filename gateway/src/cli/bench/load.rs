@@ -2,16 +2,20 @@
 
 use std::future::Future;
 use std::io::IsTerminal;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::task::JoinSet;
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
 
 use super::Amount;
 use crate::cli::Error;
+use crate::workers::Workers;
 
 /// Latencies are kept to three digits, up to a minute.
 const LONGEST_US: u64 = 60_000_000;
@@ -144,14 +148,20 @@ where
         done: AtomicU64::new(0),
         last_us: AtomicU64::new(0),
     });
-    let mut workers = JoinSet::new();
+    // As the gateway's connections are: what one core does for them wakes no other.
+    let threads = Workers::start(std::thread::available_parallelism().map_or(1, NonZero::get))?;
+    let tasks = TaskTracker::new();
+    let mut measured = FuturesUnordered::new();
     for index in 0..amount.connections.max(1) {
-        workers.spawn(worker(index, Arc::clone(&run)));
+        let (done, wait) = oneshot::channel();
+        let work = worker(index, Arc::clone(&run));
+        threads.spawn(&tasks, async { drop(done.send(work.await)) });
+        measured.push(wait);
     }
     let finished = async {
         let mut total = Measured::new()?;
-        while let Some(measured) = workers.join_next().await {
-            total.add(measured.map_err(|error| Error::failed(error.to_string()))??);
+        while let Some(measured) = measured.next().await {
+            total.add(measured.map_err(|_| Error::failed("a connection's task ended early"))??);
         }
         Ok(total)
     };
