@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Durability {
-    /// Taken into memory. Lost when the process dies before the log is next written (milliseconds).
+    /// Where readers see it. Nothing is promised beyond that, not even that it survives the process.
     Memory,
     /// Written to the operating system. Survives the process, not a power cut.
     PageCache,

@@ -239,15 +239,18 @@ impl Shard {
         budget: Option<OwnedSemaphorePermit>,
     ) -> Commit {
         inner.pending_bytes += entries.iter().map(Entry::size).sum::<usize>();
-        let (done, commit) = if durability == Durability::Memory {
-            (None, Commit::ready(Ok(())))
-        } else {
-            let (done, wait) = oneshot::channel();
-            (Some(done), Commit::waiting(wait))
-        };
         inner.queued += 1;
-        let pending = Pending { entries, number: inner.queued, durability, done, budget };
+        let mut pending = Pending { entries, number: inner.queued, durability, done: None, budget };
         let urgent = pending.is_urgent();
+        // A change of state is seen as it is made; what is published, when it has been written.
+        let commit = match urgent {
+            true => {
+                let (done, wait) = oneshot::channel();
+                pending.done = Some(done);
+                Commit::waiting(wait)
+            }
+            false => Commit::ready(Ok(())),
+        };
         inner.pending.push_back(pending);
         // The first one ends the committer's rest. What nobody waits for does not end its patience.
         let is_first = inner.pending.len() == 1 && inner.gathering == 1;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use support::*;
 use tidegate_engine::store::Environment;
 use tidegate_engine::store::faulty::{End, Fault, FaultyStore, SimulatedClock};
-use tidegate_engine::{Engine, EngineConfig, Error, TopicConfig, TopicName, Write};
+use tidegate_engine::{Durability, Engine, EngineConfig, Error, TopicConfig, TopicName, Write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_written_is_read_and_survives_reopening() {
@@ -38,6 +38,23 @@ async fn what_is_written_is_read_and_survives_reopening() {
     }
     assert_eq!(append(&engine, topic.partitions[0], &["next"]).await, expected[0].len() as u64);
     assert_eq!(engine.topic("default", "orders").unwrap().id, topic.id);
+    engine.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_acknowledged_can_be_read_however_durable_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    for durability in [Durability::Memory, Durability::PageCache, Durability::Fsync] {
+        let config = TopicConfig { durability, ..TopicConfig::default() };
+        let partition = topic(&engine, &format!("{durability:?}"), 1, config).await.partitions[0];
+        for offset in 0..200 {
+            let appends = engine.append(vec![Write::new(partition, batch(&["value"]))]).await;
+            appends.commit.wait().await.unwrap();
+            assert_eq!(engine.partition(partition).unwrap().high_watermark, offset + 1, "{durability:?}");
+            assert_eq!(engine.read(partition, offset, 1).await.unwrap().batches.len(), 1, "{durability:?}");
+        }
+    }
     engine.close().await.unwrap();
 }
 
