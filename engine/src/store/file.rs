@@ -3,8 +3,11 @@
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::direct::{Direct, write_all};
@@ -33,6 +36,10 @@ struct Zeros([u8; 64 << 10]);
 pub(super) struct LocalFile {
     file: File,
     direct: Option<Direct>,
+    /// The same through the page cache with no read-ahead of the kernel's, which would make everything behind a read that found
+    /// its bytes cached look cached, too. Made when it is first needed, which for most files is never.
+    cached: OnceLock<Option<File>>,
+    path: PathBuf,
     /// Whether it is written past the page cache.
     past_cache: AtomicBool,
     reserved: u64,
@@ -42,14 +49,14 @@ pub(super) struct LocalFile {
 
 impl LocalFile {
     /// A new file with so much space reserved.
-    pub(super) fn created(file: File, direct: Option<Direct>, reserved: u64) -> Self {
+    pub(super) fn created(path: PathBuf, file: File, direct: Option<Direct>, reserved: u64) -> Self {
         let past_cache = AtomicBool::new(direct.is_some());
-        Self { file, direct, past_cache, reserved, written: AtomicU64::new(0) }
+        Self { file, direct, cached: OnceLock::new(), path, past_cache, reserved, written: AtomicU64::new(0) }
     }
 
     /// A file of that size that was there: readers may have it in the page cache.
-    pub(super) fn opened(file: File, direct: Option<Direct>, size: u64) -> Self {
-        Self { past_cache: AtomicBool::new(false), ..Self::created(file, direct, size) }
+    pub(super) fn opened(path: PathBuf, file: File, direct: Option<Direct>, size: u64) -> Self {
+        Self { past_cache: AtomicBool::new(false), ..Self::created(path, file, direct, size) }
     }
 
     /// The way past the page cache, while that is how the file is written.
@@ -79,17 +86,19 @@ impl LocalFile {
         self.file.write_all_at(bytes, position)
     }
 
-    /// Whether the page cache holds a certain page of these bytes, the same one for all who read about the same.
+    /// The file to read through the page cache, if that holds a certain page of these bytes, the same one for all who read
+    /// about the same.
     ///
     /// To ask for a page makes the kernel fetch it: who comes next finds it, and reads all through the cache. So what is
     /// read once leaves the cache alone, and what is read again soon is read from the disk twice and not each time.
-    fn may_be_cached(&self, position: u64, length: usize) -> bool {
+    fn if_cached(&self, position: u64, length: usize) -> Option<&File> {
+        let file = self.cached.get_or_init(|| without_read_ahead(&self.path)).as_ref()?;
         let step = 1 << length.max(PAGE).ilog2();
         let probed = position.next_multiple_of(step) / PAGE as u64 * PAGE as u64;
         let mut page = [0; PAGE];
-        match preadv2(&self.file, &mut [IoSliceMut::new(&mut page)], probed, ReadWriteFlags::NOWAIT) {
-            Ok(_) => true,
-            Err(error) => error != Errno::AGAIN,
+        match preadv2(file, &mut [IoSliceMut::new(&mut page)], probed, ReadWriteFlags::NOWAIT) {
+            Err(Errno::AGAIN) => None,
+            _ => Some(file),
         }
     }
 
@@ -108,6 +117,11 @@ impl LocalFile {
         }
         self.written.fetch_max(from + length as u64, Ordering::Relaxed);
     }
+}
+
+fn without_read_ahead(path: &Path) -> Option<File> {
+    let file = File::open(path).ok()?;
+    fadvise(&file, 0, None, Advice::Random).ok().map(|()| file)
 }
 
 impl LogFile for LocalFile {
@@ -136,12 +150,15 @@ impl LogFile for LocalFile {
         if let Some(direct) = self.direct() {
             return direct.read(position, length, buffer);
         }
-        let direct = self.direct.as_ref().filter(|_| !self.may_be_cached(position, length));
+        let Some(direct) = &self.direct else {
+            return self.file.read_exact_at(&mut buffer[..length], position).map(|()| 0);
+        };
+        let read = match self.if_cached(position, length) {
+            Some(file) => file.read_exact_at(&mut buffer[..length], position).map(|()| 0),
+            None => direct.read(position, length, buffer),
+        };
         // Whatever keeps the disk from reading whole pages does not keep the page cache from it.
-        match direct.map(|direct| direct.read(position, length, buffer)) {
-            Some(Ok(start)) => Ok(start),
-            _ => self.file.read_exact_at(&mut buffer[..length], position).map(|()| 0),
-        }
+        read.or_else(|_| self.file.read_exact_at(&mut buffer[..length], position).map(|()| 0))
     }
 
     fn size(&self) -> io::Result<u64> {
@@ -237,7 +254,8 @@ mod tests {
         let forget = || rustix::fs::fadvise(&plain, 0, None, rustix::fs::Advice::DontNeed).unwrap();
         for direct_io in [true, false] {
             let direct = direct_io.then(|| Direct::open(&directory.path().join("log"))).flatten();
-            let file = LocalFile::opened(plain.try_clone().unwrap(), direct, bytes.len() as u64);
+            let path = directory.path().join("log");
+            let file = LocalFile::opened(path, plain.try_clone().unwrap(), direct, bytes.len() as u64);
             forget();
             everywhere(&file);
             everywhere(&file);
@@ -250,18 +268,30 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_again_soon_is_looked_for_in_the_page_cache() {
+    fn what_is_read_again_soon_is_looked_for_in_the_page_cache_and_what_lies_behind_it_is_not() {
+        const READ: usize = 1 << 19;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        std::fs::write(&path, vec![7; 1 << 20]).unwrap();
+        std::fs::write(&path, vec![7; 32 * READ]).unwrap();
         let plain = File::open(&path).unwrap();
         plain.sync_all().unwrap();
-        let file = LocalFile::opened(plain.try_clone().unwrap(), Direct::open(&path), 1 << 20);
-        assert!(file.may_be_cached(5000, 1 << 19), "just written");
-        rustix::fs::fadvise(&plain, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let direct = Direct::open(&path);
+        let file = LocalFile::opened(path, plain.try_clone().unwrap(), direct, 32 * READ as u64);
+        assert!(file.if_cached(5000, READ).is_some(), "just written");
+        fadvise(&plain, 0, None, Advice::DontNeed).unwrap();
         // To ask brings it there.
-        while !file.may_be_cached(5000, 1 << 19) {
+        while file.if_cached(5000, READ).is_none() {
             std::thread::yield_now();
+        }
+        let mut buffer = vec![0; READ + READ_MARGIN];
+        for nth in 0..8 {
+            let position = nth * READ as u64;
+            let is_cached = |position| {
+                let mut page = [0; 1];
+                preadv2(&plain, &mut [IoSliceMut::new(&mut page)], position, ReadWriteFlags::NOWAIT).is_ok()
+            };
+            assert!(!is_cached(position + READ as u64 / 4), "read {nth} before anybody wanted it");
+            file.read_large(position, READ, &mut buffer).unwrap();
         }
     }
 }

@@ -117,14 +117,16 @@ impl Store for LocalStore {
             let _ = fs::remove_file(&path);
             return Err(error);
         }
-        Ok(Arc::new(LocalFile::created(file, self.direct(&path), capacity)))
+        let direct = self.direct(&path);
+        Ok(Arc::new(LocalFile::created(path, file, direct, capacity)))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
         let path = self.path(name);
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
         let size = file.metadata()?.len();
-        Ok(Arc::new(LocalFile::opened(file, self.direct(&path), size)))
+        let direct = self.direct(&path);
+        Ok(Arc::new(LocalFile::opened(path, file, direct, size)))
     }
 
     fn put(&self, name: &str, contents: &[u8]) -> io::Result<()> {

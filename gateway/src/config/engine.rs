@@ -96,7 +96,7 @@ pub struct TopicDefaults {
     /// Partitions.
     pub partitions: u32,
     /// When a publish counts as done: `fsync` (on stable storage), `page-cache` (survives the process, not a power cut) or
-    /// `memory`.
+    /// `memory` (readers see it; no promise beyond that).
     #[schemars(with = "String")]
     pub durability: Durability,
     /// What is kept, and for how long. Whichever limit is reached first removes.
