@@ -29,7 +29,7 @@ fn adapt_process() {
     // The allocator gives memory back by small parts, and with huge pages has 2 MiB at a time come back: under AMQP that was nearly
     // half of all memory.
     let _ = disable_transparent_huge_pages(true);
-    // A connection holds a file, a segment two: the soft limit, often 1,024, is there for programs that use select().
+    // A connection holds a file, a segment up to three: the soft limit, often 1,024, is there for programs that use select().
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }

@@ -278,7 +278,13 @@ mod tests {
         let direct = Direct::open(&path);
         let file = LocalFile::opened(path, plain.try_clone().unwrap(), direct, 32 * READ as u64);
         assert!(file.if_cached(5000, READ).is_some(), "just written");
+        let is_cached =
+            |position| preadv2(&plain, &mut [IoSliceMut::new(&mut [0])], position, ReadWriteFlags::NOWAIT).is_ok();
         fadvise(&plain, 0, None, Advice::DontNeed).unwrap();
+        if is_cached(31 * READ as u64) {
+            eprintln!("skipped: this file system is its own cache");
+            return;
+        }
         // To ask brings it there.
         while file.if_cached(5000, READ).is_none() {
             std::thread::yield_now();
@@ -286,10 +292,6 @@ mod tests {
         let mut buffer = vec![0; READ + READ_MARGIN];
         for nth in 0..8 {
             let position = nth * READ as u64;
-            let is_cached = |position| {
-                let mut page = [0; 1];
-                preadv2(&plain, &mut [IoSliceMut::new(&mut page)], position, ReadWriteFlags::NOWAIT).is_ok()
-            };
             assert!(!is_cached(position + READ as u64 / 4), "read {nth} before anybody wanted it");
             file.read_large(position, READ, &mut buffer).unwrap();
         }
