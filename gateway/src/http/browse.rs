@@ -203,6 +203,8 @@ fn raw(topic: &Topic, partition: u32, record: &Record) -> Response {
     }
     headers.insert("tidegate-partition", partition.into());
     headers.insert("tidegate-offset", record.offset.into());
+    // Bytes of which nothing more is known.
+    headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));
     // What somebody published is shown by a browser as what it says it is, and never as a page of this origin.
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));

@@ -78,8 +78,16 @@ pub(super) async fn publish_batch(
     Whole { fields, body }: Whole,
 ) -> Result<Response> {
     let (drafts, atomic) = read_drafts(&fields, &body, http.config.max_batch_messages)?;
-    let topic = http.broker.topic_for_write(&target.principal, target.topic()).await?;
     let key = fields.get("idempotency-key").map(idempotency_key).transpose()?;
+    // What is refused for itself creates no topic.
+    let mut failed = drafts.iter().enumerate().filter_map(|(at, draft)| Some((at, draft.as_ref().err()?)));
+    if atomic && let Some((position, problem)) = failed.next() {
+        return Err(problem.clone().within(format_args!("messages[{position}]")));
+    }
+    if drafts.iter().all(Result::is_err) {
+        return Ok(answer(drafts.into_iter().map(|draft| draft.err().map(ResultView::failed)).collect()));
+    }
+    let topic = http.broker.topic_for_write(&target.principal, target.topic()).await?;
     let mut gathering = Gathering::new(target.principal.namespace(), key, now_ms());
     let mut results: Vec<Option<ResultView<'_>>> = Vec::new();
     results.resize_with(drafts.len(), || None);

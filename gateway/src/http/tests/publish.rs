@@ -147,6 +147,20 @@ async fn an_atomic_batch_is_all_or_nothing() {
 }
 
 #[tokio::test]
+async fn a_batch_of_nothing_but_mistakes_creates_no_topic() {
+    let gateway = Gateway::new();
+    let path = "/v1/topics/t/messages:batch";
+    gateway.json("POST", path, json!({"messages": [{"txt": "b"}]})).await.expect(207);
+    gateway.json("POST", path, json!({"atomic": true, "messages": [{"text": "a"}, {"txt": "b"}]})).await.expect(400);
+    gateway.get("/v1/topics/t").await.expect(404);
+    gateway.json("POST", path, json!({"messages": [{"text": "a"}, {"txt": "b"}]})).await.expect(207);
+    gateway.get("/v1/topics/t").await.expect(200);
+    let raw = gateway.get("/v1/topics/t/messages/0-0").await;
+    assert_eq!(raw.headers["content-type"], "application/octet-stream");
+    gateway.close().await;
+}
+
+#[tokio::test]
 async fn a_batch_repeated_under_its_key_is_stored_once() {
     let gateway = Gateway::new();
     gateway.json("PUT", "/v1/topics/t", json!({"partitions": 3})).await.expect(201);
