@@ -149,6 +149,8 @@ async fn an_atomic_batch_is_all_or_nothing() {
 #[tokio::test]
 async fn a_batch_of_nothing_but_mistakes_creates_no_topic() {
     let gateway = Gateway::new();
+    let creating = crate::broker::Settings { auto_create_topics: true, partitions: 1, ..Default::default() };
+    gateway.http.broker.set_settings(creating);
     let path = "/v1/topics/t/messages:batch";
     gateway.json("POST", path, json!({"messages": [{"txt": "b"}]})).await.expect(207);
     gateway.json("POST", path, json!({"atomic": true, "messages": [{"text": "a"}, {"txt": "b"}]})).await.expect(400);
