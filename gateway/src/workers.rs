@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::io;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -47,6 +48,12 @@ struct Looks {
     load: Vec<usize>,
     /// Connections given to it since the last look.
     given: Vec<usize>,
+}
+
+/// How many threads can run at the same time.
+#[must_use]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 impl Workers {

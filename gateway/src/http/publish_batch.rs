@@ -84,10 +84,10 @@ pub(super) async fn publish_batch(
     if atomic && let Some((position, problem)) = failed.next() {
         return Err(problem.clone().within(format_args!("messages[{position}]")));
     }
-    if drafts.iter().all(Result::is_err) {
-        return Ok(answer(drafts.into_iter().map(|draft| draft.err().map(ResultView::failed)).collect()));
-    }
-    let topic = http.broker.topic_for_write(&target.principal, target.topic()).await?;
+    let topic = match drafts.iter().any(Result::is_ok) {
+        true => http.broker.topic_for_write(&target.principal, target.topic()).await?,
+        false => http.broker.topic_for_read(&target.principal, target.topic())?,
+    };
     let mut gathering = Gathering::new(target.principal.namespace(), key, now_ms());
     let mut results: Vec<Option<ResultView<'_>>> = Vec::new();
     results.resize_with(drafts.len(), || None);

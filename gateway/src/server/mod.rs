@@ -5,7 +5,6 @@ mod listeners;
 mod reload;
 mod welcome;
 
-use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +22,7 @@ use crate::broker::{self, Broker};
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::listener::{Drain, Surroundings};
-use crate::workers::Workers;
+use crate::workers::{Workers, cores};
 
 /// The admin listener has only short answers to finish.
 const ADMIN_DEADLINE: Duration = Duration::from_secs(1);
@@ -119,8 +118,7 @@ fn broker_settings(config: &Config) -> broker::Settings {
 }
 
 fn workers(config: &Config) -> Result<Workers, Error> {
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let count = if config.connection_threads == 0 { cores } else { config.connection_threads };
+    let count = if config.connection_threads == 0 { cores() } else { config.connection_threads };
     Workers::start(count).map_err(|error| Error::Internal(error.to_string()))
 }
 

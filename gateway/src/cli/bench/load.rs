@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io::IsTerminal;
-use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Amount;
 use crate::cli::Error;
-use crate::workers::Workers;
+use crate::workers::{self, Workers};
 
 /// Latencies are kept to three digits, up to a minute.
 const LONGEST_US: u64 = 60_000_000;
@@ -149,7 +148,7 @@ where
         last_us: AtomicU64::new(0),
     });
     // As the gateway's connections are: what one core does for them wakes no other.
-    let threads = Workers::start(std::thread::available_parallelism().map_or(1, NonZero::get))?;
+    let threads = Workers::start(workers::cores())?;
     let tasks = TaskTracker::new();
     let mut measured = FuturesUnordered::new();
     for index in 0..amount.connections.max(1) {

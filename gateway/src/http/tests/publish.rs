@@ -152,7 +152,8 @@ async fn a_batch_of_nothing_but_mistakes_creates_no_topic() {
     let creating = crate::broker::Settings { auto_create_topics: true, partitions: 1, ..Default::default() };
     gateway.http.broker.set_settings(creating);
     let path = "/v1/topics/t/messages:batch";
-    gateway.json("POST", path, json!({"messages": [{"txt": "b"}]})).await.expect(207);
+    gateway.json("POST", path, json!({"messages": [{"txt": "b"}]})).await.expect_problem(404, "not_found");
+    gateway.json("POST", path, json!({"messages": []})).await.expect_problem(404, "not_found");
     gateway.json("POST", path, json!({"atomic": true, "messages": [{"text": "a"}, {"txt": "b"}]})).await.expect(400);
     gateway.get("/v1/topics/t").await.expect(404);
     gateway.json("POST", path, json!({"messages": [{"text": "a"}, {"txt": "b"}]})).await.expect(207);
