@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::ahead::AheadCache;
 use crate::batch::Batch;
+use crate::committer::MAX_COMMIT_BYTES;
 use crate::counters::Counters;
 use crate::group::DeadLetter;
 use crate::log::{Buffers, Entry, Segment, SegmentId, SegmentKind, StoredManifest, TailCache, Writer};
@@ -119,11 +120,23 @@ pub(crate) enum Origin {
     Engine,
 }
 
+/// How soon something queued is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Haste {
+    /// Somebody waits to be told of it, or to read it.
+    Awaited,
+    /// Nobody does yet, but who wants to read waits for it.
+    Unseen,
+    /// A change of state, which is seen as it is made.
+    Seen,
+}
+
 /// Entries that must be in one block, and who waits for them.
 pub(crate) struct Pending {
     pub entries: Vec<Entry>,
     pub number: u64,
     pub durability: Durability,
+    pub haste: Haste,
     pub done: Option<oneshot::Sender<Result<()>>>,
     /// Held until it is written, or until the disk is found full.
     pub budget: Option<OwnedSemaphorePermit>,
@@ -189,11 +202,12 @@ impl Shard {
         Ok(self.queue(inner, entries, durability, None))
     }
 
-    /// Appends batches, each on its own.
+    /// Appends batches, each on its own. `told`: somebody waits to hear of it.
     pub(crate) fn append(
         &self,
         writes: Vec<Write>,
         budget: Option<OwnedSemaphorePermit>,
+        told: bool,
     ) -> (Vec<Result<Appended>>, Commit) {
         let now_ms = self.environment.clock.now_ms();
         let mut inner = self.lock();
@@ -207,11 +221,12 @@ impl Shard {
             }
             results.push(result);
         }
-        let commit = if results.iter().all(Result::is_err) {
-            Commit::ready(Ok(()))
-        } else {
-            self.queue(&mut inner, entries, durability, budget)
-        };
+        if results.iter().all(Result::is_err) {
+            return (results, Commit::ready(Ok(())));
+        }
+        let is_awaited = told || durability != Durability::Memory || inner.has_readers(&entries);
+        let haste = if is_awaited { Haste::Awaited } else { Haste::Unseen };
+        let commit = self.queue_with(&mut inner, entries, durability, budget, haste);
         (results, commit)
     }
 
@@ -238,26 +253,52 @@ impl Shard {
         durability: Durability,
         budget: Option<OwnedSemaphorePermit>,
     ) -> Commit {
+        let is_state = entries.iter().all(|entry| matches!(entry, Entry::State(_)));
+        let haste = if is_state && durability == Durability::Memory { Haste::Seen } else { Haste::Awaited };
+        self.queue_with(inner, entries, durability, budget, haste)
+    }
+
+    fn queue_with(
+        &self,
+        inner: &mut Inner,
+        entries: Vec<Entry>,
+        durability: Durability,
+        budget: Option<OwnedSemaphorePermit>,
+        haste: Haste,
+    ) -> Commit {
         inner.pending_bytes += entries.iter().map(Entry::size).sum::<usize>();
         inner.queued += 1;
-        let mut pending = Pending { entries, number: inner.queued, durability, done: None, budget };
-        let urgent = pending.is_urgent();
-        // A change of state is seen as it is made; what is published, when it has been written.
-        let commit = match urgent {
-            true => {
-                let (done, wait) = oneshot::channel();
-                pending.done = Some(done);
-                Commit::waiting(wait)
-            }
-            false => Commit::ready(Ok(())),
+        let mut pending = Pending { entries, number: inner.queued, durability, haste, done: None, budget };
+        let is_awaited = haste == Haste::Awaited;
+        let commit = if is_awaited {
+            let (done, wait) = oneshot::channel();
+            pending.done = Some(done);
+            Commit::waiting(wait)
+        } else {
+            Commit::ready(Ok(()))
         };
         inner.pending.push_back(pending);
-        // The first one ends the committer's rest. What nobody waits for does not end its patience.
+        // The first one ends the committer's rest. What nobody waits for does not end its patience, unless it is much.
         let is_first = inner.pending.len() == 1 && inner.gathering == 1;
-        if is_first || (urgent && inner.pending.len() >= inner.gathering) {
+        let is_much = inner.pending_bytes >= self.lazy_bytes();
+        if is_first || is_much || (is_awaited && inner.pending.len() >= inner.gathering) {
             self.work.notify_one();
         }
         commit
+    }
+
+    /// Somebody waits to read: what was queued without haste is wanted now.
+    pub(crate) fn hasten(&self, inner: &mut Inner) {
+        let mut unseen = inner.pending.iter_mut().filter(|pending| pending.haste == Haste::Unseen).peekable();
+        if unseen.peek().is_some() {
+            unseen.for_each(|pending| pending.haste = Haste::Awaited);
+            self.work.notify_one();
+        }
+    }
+
+    /// More is not left waiting: publishers may wait for the room it takes.
+    pub(crate) fn lazy_bytes(&self) -> usize {
+        MAX_COMMIT_BYTES.min(self.config.pending_bytes / 2)
     }
 
     /// What a write is: new, a repeat, or refused. Changes nothing.
