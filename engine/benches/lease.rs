@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use tidegate_engine::batch::{Batch, Header, Record};
+use tidegate_engine::batch::{Batch, Record};
 use tidegate_engine::group::{GroupConfig, LeaseRequest, Settlement};
 use tidegate_engine::store::Environment;
 use tidegate_engine::{Durability, Engine, EngineConfig, GroupName, Retention, TopicConfig, TopicName, Write};
@@ -20,7 +20,7 @@ fn cpu_seconds() -> f64 {
 }
 
 fn batch(headers: usize) -> Batch {
-    let header = |index: usize| Header { name: Bytes::from(format!("header-{index}")), value: Some("value".into()) };
+    let header = |index: usize| (format!("header-{index}"), Some("value"));
     let value = Some(Bytes::from(vec![b'x'; 100]));
     let headers = (0..headers).map(header).collect();
     let record = Record { timestamp_ms: i64::MAX / 2, value, headers, ..Record::default() };

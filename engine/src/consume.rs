@@ -16,7 +16,7 @@ use crate::group::{
 use crate::log::Entry;
 use crate::record::StateRecord;
 use crate::shard::{Inner, Origin, Shard};
-use crate::{Appended, Atomic, Commit, Durability, Engine, Error, GroupName, PartitionId, Result, headers};
+use crate::{Appended, Atomic, Commit, Durability, Engine, Error, GroupName, PartitionId, Result, header_names};
 
 /// One read for a consumer brings about so much, whatever it asks for: the rest is kept for the next time, and a reader that
 /// always asks for as much is read ahead for.
@@ -508,11 +508,7 @@ fn engine_bounds(inner: &Inner, partition: PartitionId) -> Result<Bounds> {
 }
 
 fn offer(partition: PartitionId, record: &Record, ordered: bool, expires: bool) -> Offer {
-    let ttl = record
-        .headers
-        .iter()
-        .find(|header| expires && header.name == headers::TTL_MS.as_bytes())
-        .and_then(|header| header.value.as_deref());
+    let ttl = if expires { record.headers.named(header_names::TTL_MS).next().flatten() } else { None };
     let ttl_ms = ttl
         .and_then(|ttl| std::str::from_utf8(ttl).ok())
         .and_then(|ttl| ttl.parse::<i64>().ok())

@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::ahead::{Credit, Undecodable};
-use crate::batch::{Batch, Header, Record};
+use crate::batch::{Batch, Header, Headers, Record};
 use crate::counters::Counters;
 use crate::group::{DeadLetter, Death, LeaseId, key_hash};
 use crate::log::Entry;
 use crate::record::StateRecord;
 use crate::shard::{Inner, Origin, Shard};
-use crate::{Durability, Error, GroupName, PartitionId, Result, TopicName, Write, headers};
+use crate::{Durability, Error, GroupName, PartitionId, Result, TopicName, Write, header_names};
 
 impl Shard {
     /// Dead letters are copied by maintenance, because that may have to read the disk.
@@ -81,21 +81,19 @@ fn dead_letter_copy(inner: &Inner, name: &GroupName, letter: &DeadLetter, record
     let reason = letter.reason.clone().unwrap_or_else(|| Bytes::from_static(death.as_bytes()));
     let topic = partition.topic.as_ref().map(|topic| topic.name.to_string()).unwrap_or_default();
     let said = [
-        (headers::DEAD_LETTER_REASON, reason),
-        (headers::DEAD_LETTER_TOPIC, Bytes::from(topic)),
-        (headers::DEAD_LETTER_PARTITION, Bytes::from(partition.index.to_string())),
-        (headers::DEAD_LETTER_OFFSET, Bytes::from(record.offset.to_string())),
-        (headers::DEAD_LETTER_ATTEMPTS, Bytes::from(letter.attempts.to_string())),
-        (headers::DEAD_LETTER_GROUP, Bytes::from(name.to_string())),
+        (header_names::DEAD_LETTER_REASON, reason),
+        (header_names::DEAD_LETTER_TOPIC, Bytes::from(topic)),
+        (header_names::DEAD_LETTER_PARTITION, Bytes::from(partition.index.to_string())),
+        (header_names::DEAD_LETTER_OFFSET, Bytes::from(record.offset.to_string())),
+        (header_names::DEAD_LETTER_ATTEMPTS, Bytes::from(letter.attempts.to_string())),
+        (header_names::DEAD_LETTER_GROUP, Bytes::from(name.to_string())),
     ];
-    let mut copy = record.clone();
     // Given up again: the last story is the one that counts. Its time to live is over, so it goes too.
-    let replaced = |header: &Header| {
-        said.iter().any(|(name, _)| header.name == name.as_bytes()) || header.name == headers::TTL_MS.as_bytes()
+    let is_replaced = |header: &Header<'_>| {
+        let mut names = said.iter().map(|(name, _)| *name).chain([header_names::TTL_MS]);
+        names.any(|name| header.name == name.as_bytes())
     };
-    copy.headers.retain(|header| !replaced(header));
-    copy.headers.extend(
-        said.into_iter().map(|(name, value)| Header { name: Bytes::from_static(name.as_bytes()), value: Some(value) }),
-    );
-    Batch::pack(&[copy])
+    let mut headers: Headers = record.headers.iter().filter(|header| !is_replaced(header)).collect();
+    said.iter().for_each(|(name, value)| headers.push(name, Some(value)));
+    Batch::pack(&[Record { headers, ..record.clone() }])
 }

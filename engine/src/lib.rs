@@ -8,7 +8,7 @@
 
 pub mod batch;
 pub mod group;
-pub mod headers;
+pub mod header_names;
 pub mod store;
 
 mod ahead;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use support::*;
 use tempfile::TempDir;
-use tidegate_engine::batch::{Batch, Header, Record};
+use tidegate_engine::batch::{Batch, Headers, Record};
 use tidegate_engine::group::{
     ConsumerId, Delivery, GroupConfig, LeaseRequest, Mode, OffsetCommit, Retry, Settlement, Start,
 };
@@ -151,8 +151,7 @@ async fn a_record_that_keeps_failing_ends_in_the_dead_letter_topic() {
     }
     engine.watch(&[(dead, 0)]).changed().await;
     let copy = &read_records(&engine, dead).await[0];
-    let header =
-        |name: &str| copy.headers.iter().find(|header| header.name == name.as_bytes()).unwrap().value.clone().unwrap();
+    let header = |name| std::str::from_utf8(copy.headers.named(name).next().unwrap().unwrap()).unwrap();
     assert_eq!(header("dead-letter-reason"), "broken");
     assert_eq!(header("dead-letter-topic"), "orders");
     assert_eq!(header("dead-letter-attempts"), "3");
@@ -299,8 +298,8 @@ async fn what_is_acknowledged_as_it_is_handed_out_needs_no_settlement() {
 async fn a_consumer_that_waited_gets_what_lives_no_longer_than_its_arrival() {
     let (_directory, engine, partition, workers) = started(0, GroupConfig::default()).await;
     let short = async |value| {
-        let ttl = Header { name: "ttl-ms".into(), value: Some("0".into()) };
-        let record = Record { timestamp_ms: 1_000, headers: vec![ttl], ..record(None, Some(value)) };
+        let headers = Headers::from_iter([("ttl-ms", Some("0"))]);
+        let record = Record { timestamp_ms: 1_000, headers, ..record(None, Some(value)) };
         write(&engine, Write::new(partition, Batch::pack(&[record]).unwrap())).await;
     };
     let waited = LeaseRequest { waited: true, ..request(engine.new_consumer(), 2) };

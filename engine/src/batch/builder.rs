@@ -1,9 +1,10 @@
 //! A batch written record by record, with nothing in between: lengths come before what they are the length of, so room
 //! is left for them by a good guess, and what follows is moved in the few cases where the guess was wrong.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 
 use super::header::{CRC_AT, CRC_FROM, HEADER_BYTES};
+use super::headers::put_header;
 use super::{Batch, BatchHeader, Record};
 use crate::{Error, Result};
 
@@ -154,8 +155,7 @@ impl RecordBuilder<'_> {
     /// Adds a header; its name is UTF-8.
     #[inline]
     pub fn header(&mut self, name: &[u8], value: Option<&[u8]>) {
-        put_bytes(&mut self.batch.bytes, Some(name));
-        put_bytes(&mut self.batch.bytes, value);
+        put_header(&mut self.batch.bytes, name, value);
         self.headers += 1;
     }
 
@@ -175,9 +175,8 @@ impl RecordBuilder<'_> {
     /// Adds a record's headers.
     #[inline]
     pub(super) fn headers_of(mut self, record: &Record) -> Self {
-        for header in &record.headers {
-            self.header(&header.name, header.value.as_deref());
-        }
+        self.batch.bytes.extend_from_slice(record.headers.encoded());
+        self.headers += record.headers.len();
         self
     }
 
@@ -234,12 +233,12 @@ pub(super) fn write_crc(bytes: &mut [u8]) -> u32 {
 }
 
 #[inline]
-fn put_bytes(to: &mut Vec<u8>, bytes: Option<&[u8]>) {
+pub(super) fn put_bytes(to: &mut impl BufMut, bytes: Option<&[u8]>) {
     match bytes {
-        None => to.push(1),
+        None => to.put_u8(1),
         Some(bytes) => {
             put_varint(to, bytes.len() as i64);
-            to.extend_from_slice(bytes);
+            to.put_slice(bytes);
         }
     }
 }
@@ -254,13 +253,13 @@ fn varint_size(value: i64) -> usize {
 }
 
 #[inline]
-fn put_varint(to: &mut Vec<u8>, value: i64) {
+fn put_varint(to: &mut impl BufMut, value: i64) {
     let mut left = zigzag(value);
     while left >= 0x80 {
-        to.push(left as u8 | 0x80);
+        to.put_u8(left as u8 | 0x80);
         left >>= 7;
     }
-    to.push(left as u8);
+    to.put_u8(left as u8);
 }
 
 /// Writes a varint at `at`, where `guess` bytes were left for it.

@@ -3,6 +3,7 @@
 mod builder;
 mod compress;
 mod header;
+mod headers;
 mod pack;
 mod records;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod tests;
 pub use builder::{BatchBuilder, RecordBuilder};
 pub use compress::Codec;
 pub use header::HEADER_BYTES;
+pub use headers::{Header, Headers, HeadersIter};
 pub use records::{Facts, Records};
 
 use bytes::Bytes;
@@ -29,26 +31,16 @@ pub struct Record {
     /// Value; none is a tombstone.
     pub value: Option<Bytes>,
     /// Headers in the order written; names may repeat.
-    pub headers: Vec<Header>,
+    pub headers: Headers,
 }
 
 impl Record {
-    /// Bytes of key, value and headers.
+    /// Bytes of key, value and headers, these as a batch has them.
     #[must_use]
     pub fn size(&self) -> usize {
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        let headers: usize = self.headers.iter().map(|header| header.name.len() + length(&header.value)).sum();
-        length(&self.key) + length(&self.value) + headers
+        length(&self.key) + length(&self.value) + self.headers.encoded().len()
     }
-}
-
-/// A record header. Names are UTF-8 by Kafka's protocol; that is checked where records are, not with the batch's own header.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
-    /// Name, UTF-8.
-    pub name: Bytes,
-    /// Value, or null.
-    pub value: Option<Bytes>,
 }
 
 /// The 61 bytes that open a record batch.

@@ -84,5 +84,5 @@ fn check_offsets(records: &[Record], base_offset: u64, last_delta: u32) -> Resul
 
 /// How many bytes the records will take, as far as can be told before they are written.
 fn room(records: &[Record]) -> usize {
-    records.iter().map(|record| record.size() + 16 + 8 * record.headers.len()).sum()
+    records.iter().map(|record| record.size() + 16).sum()
 }

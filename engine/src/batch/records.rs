@@ -4,13 +4,16 @@ use bytes::Bytes;
 
 use super::compress::Codec;
 use super::header::HEADER_BYTES;
-use super::{Batch, Header, Record, bad};
+use super::{Batch, Headers, Record, bad, headers};
 use crate::{Error, Result};
 
 /// The fewest bytes a record takes: six varints and the attributes.
 const MIN_RECORD_BYTES: usize = 7;
 /// The fewest bytes a header takes: two varints.
 const MIN_HEADER_BYTES: usize = 2;
+/// What a header counts for against the memory limit. Decoded it takes nothing of its own, but about so much where somebody
+/// makes values of name and value, which a compressed batch of empty ones would otherwise make any number of.
+const HEADER_COST: usize = 64;
 
 /// What a walk over a batch's records has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +39,7 @@ pub struct Records {
 
 impl Batch {
     /// Decompresses the records to at most `max_decompressed` bytes and gives them one by one; offsets count from
-    /// `base_offset`. The headers of one record may also take `max_decompressed` bytes of memory.
+    /// `base_offset`. The headers of one record may also count for `max_decompressed` bytes of memory.
     /// After an error the iteration ends.
     ///
     /// # Errors
@@ -69,7 +72,7 @@ impl Batch {
         let mut decoded = Vec::with_capacity(count);
         for record in records {
             let record = record?;
-            charge(&mut budget, record.headers.len(), size_of::<Header>())?;
+            charge(&mut budget, record.headers.len(), HEADER_COST)?;
             decoded.push(record);
         }
         Ok(decoded)
@@ -92,9 +95,7 @@ impl Batch {
         let mut headers = 0;
         for expected in 0..self.header.record_count {
             let record = RawRecord::split_from(&mut rest)?;
-            if !record.headers.is_empty() {
-                record.check_headers()?;
-            }
+            record.check_headers()?;
             headers += record.header_count;
             if record.offset_delta != i64::from(expected) {
                 return Err(bad(format!("record {expected} has the offset delta {}", record.offset_delta)));
@@ -107,7 +108,7 @@ impl Batch {
         }
         let mut budget = max_decompressed;
         charge(&mut budget, self.header.record_count as usize, size_of::<Record>())?;
-        charge(&mut budget, headers, size_of::<Header>())?;
+        charge(&mut budget, headers, HEADER_COST)?;
         let max_timestamp_ms = match self.header.is_log_append_time() {
             true => self.header.max_timestamp_ms,
             false => self.header.base_timestamp_ms.wrapping_add(max_delta),
@@ -168,17 +169,14 @@ impl Records {
         })
     }
 
-    fn build_headers(&self, raw: &RawRecord<'_>) -> Result<Vec<Header>> {
+    fn build_headers(&self, raw: &RawRecord<'_>) -> Result<Headers> {
         let mut budget = self.headers_budget;
-        charge(&mut budget, raw.header_count, size_of::<Header>())?;
-        let mut headers = Vec::with_capacity(raw.header_count);
-        let mut rest = raw.headers;
-        for _ in 0..raw.header_count {
-            let (name, value) = split_header(&mut rest)?;
-            let share = |bytes: &[u8]| self.payload.slice_ref(bytes);
-            headers.push(Header { name: share(name), value: value.map(share) });
-        }
-        if rest.is_empty() { Ok(headers) } else { Err(Malformed::LeftOver.into()) }
+        charge(&mut budget, raw.header_count, HEADER_COST)?;
+        raw.check_headers()?;
+        Ok(match raw.header_count {
+            0 => Headers::default(),
+            count => Headers::checked(self.payload.slice_ref(raw.headers), count),
+        })
     }
 }
 
@@ -201,7 +199,7 @@ impl Iterator for Records {
 
 /// What is wrong with a record. Small, because it is returned for every field.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-enum Malformed {
+pub(super) enum Malformed {
     #[error("a record is cut")]
     Cut,
     #[error("a varint is over 64 bits")]
@@ -252,27 +250,15 @@ impl<'a> RawRecord<'a> {
         Ok(Self { timestamp_delta, offset_delta, key, value, header_count: header_count as usize, headers: body })
     }
 
-    #[inline(never)]
+    #[inline]
     fn check_headers(&self) -> Result<(), Malformed> {
-        let mut rest = self.headers;
-        for _ in 0..self.header_count {
-            split_header(&mut rest)?;
-        }
-        if rest.is_empty() { Ok(()) } else { Err(Malformed::LeftOver) }
+        if self.headers.is_empty() { Ok(()) } else { headers::check(self.headers, self.header_count) }
     }
-}
-
-type RawHeader<'a> = (&'a [u8], Option<&'a [u8]>);
-
-fn split_header<'a>(rest: &mut &'a [u8]) -> Result<RawHeader<'a>, Malformed> {
-    let name = split_bytes(rest)?.ok_or(Malformed::Null)?;
-    std::str::from_utf8(name).map_err(|_| Malformed::HeaderName)?;
-    Ok((name, split_bytes(rest)?))
 }
 
 /// A length and as many bytes; length -1 is null.
 #[inline(always)]
-fn split_bytes<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
+pub(super) fn split_bytes<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
     let length = varint(rest)?;
     if length == -1 {
         return Ok(None);

@@ -18,10 +18,7 @@ fn record(key: &'static str, value: &'static str) -> Record {
 fn three() -> Vec<Record> {
     let mut records = vec![record("a", "one"), record("b", "two"), record("a", "three")];
     records[1].timestamp_ms += 5;
-    records[1].headers = vec![
-        Header { name: Bytes::from_static(b"retries"), value: Some(Bytes::from_static(b"3")) },
-        Header { name: Bytes::from_static(b"retries"), value: None },
-    ];
+    records[1].headers = Headers::from_iter([("retries", Some("3")), ("retries", None)]);
     records[2].value = None;
     numbered(records, 0)
 }
@@ -238,8 +235,8 @@ fn claims_of_many_records_or_headers_reserve_nothing() {
     let headers = with_payload(&batch, 0, b"\x14\0\0\0\x01\x01\xfe\xff\xff\xff\x0f");
     assert!(headers.records(0, usize::MAX).unwrap_err().to_string().contains("headers"));
     // Headers that are there, but whose decoded form is over the limit.
-    let many = Header { name: Bytes::new(), value: None };
-    let fat = Record { headers: vec![many; 10_000], ..Record::default() };
+    let many = vec![("", None::<&[u8]>); 10_000];
+    let fat = Record { headers: many.into_iter().collect(), ..Record::default() };
     let fat = Batch::pack(&[fat]).unwrap();
     assert!(fat.records(0, 100_000).unwrap_err().to_string().contains("memory limit"));
     assert!(fat.check_records(100_000).is_err() && fat.check_records(LIMIT).is_ok());
@@ -288,18 +285,17 @@ fn lengths_are_as_short_as_they_can_be() {
         (0..4).flat_map(|bytes| [-24i32, -17, -16, -15, -8, -2, -1, 0, 1].map(|off| (1 << (6 + 7 * bytes)) + off));
     for length in edges.filter_map(|edge| usize::try_from(edge).ok()) {
         let value = Record { value: Some(vec![b'v'; length].into()), ..Record::default() };
-        let name = Header { name: Bytes::from_static(b"n"), value: Some(vec![b'h'; length].into()) };
-        let header = Record { headers: vec![name.clone()], ..Record::default() };
-        let headers = Record { headers: vec![name; length.min(130)], ..record("k", "v") };
-        let records = numbered(vec![value, header, headers], 0);
+        let value_of_header = vec![b'h'; length];
+        let times = |count| std::iter::repeat_n(("n", Some(&value_of_header)), count).collect();
+        let header = Record { headers: times(1), ..Record::default() };
+        let mut records = numbered(vec![value, header, record("k", "v")], 0);
         let mut encoded = BytesMut::new();
-        let mut once = records.clone();
-        once[2].headers.clear();
-        let oracle: Vec<_> = once.iter().map(oracle_record).collect();
+        let oracle: Vec<_> = records.iter().map(oracle_record).collect();
         let options = RecordEncodeOptions { version: 2, compression: Compression::None };
         RecordBatchEncoder::encode(&mut encoded, &oracle, &options).unwrap();
-        assert!(Batch::pack(&once).unwrap().bytes[HEADER_BYTES..] == encoded[HEADER_BYTES..], "{length}");
+        assert!(Batch::pack(&records).unwrap().bytes[HEADER_BYTES..] == encoded[HEADER_BYTES..], "{length}");
         if length <= 1 << 13 {
+            records[2].headers = times(length.min(130));
             assert!(Batch::pack(&records).unwrap().records(0, 1 << 22).unwrap() == records, "{length}");
         }
     }
@@ -313,10 +309,10 @@ fn a_batch_is_built_record_by_record() {
         assert_eq!(builder.count(), at as u32);
         let mut building = builder.record(record.timestamp_ms, record.key.as_deref(), record.value.as_deref());
         for header in &record.headers {
-            match &header.value {
+            match header.value {
                 // However long it is: the room left for its length is one byte.
-                Some(value) => building.header_with(&header.name, |to| to.extend_from_slice(value)),
-                None => building.header(&header.name, None),
+                Some(value) => building.header_with(header.name, |to| to.extend_from_slice(value)),
+                None => building.header(header.name, None),
             }
         }
         assert_eq!(building.header_count(), record.headers.len());
@@ -334,7 +330,48 @@ fn a_batch_is_built_record_by_record() {
     building.header_with(b"empty", |_| {});
     building.finish().unwrap();
     let headers = builder.finish().unwrap().records(0, LIMIT).unwrap().remove(0).headers;
-    assert_eq!((headers[0].value.as_deref(), headers[1].value.as_deref()), (Some(&long[..]), Some(&b""[..])));
+    assert_eq!(headers, Headers::from_iter([("long", Some(&long[..])), ("empty", Some(b""))]));
+}
+
+/// A client may write lengths in more bytes than they need: they are let in, kept as they are, and mean the same.
+#[test]
+fn headers_are_equal_when_names_and_values_are() {
+    let batch = Batch::pack(&[record("k", "v")]).unwrap();
+    // Two headers, r = 3 and r = null; the lengths of the first in two bytes and three.
+    let short = b"\x1a\0\0\0\x01\x01\x04\x02r\x023\x02r\x01";
+    let long = b"\x20\0\0\0\x01\x01\x04\x82\0r\x82\x80\x003\x02r\x01";
+    let [short, long] = [&short[..], long].map(|payload| with_payload(&batch, 0, payload));
+    let [one, two] = [&short, &long].map(|batch| batch.records(0, LIMIT).unwrap().remove(0));
+    long.check_records(LIMIT).unwrap();
+    assert_eq!((&one, one.headers.len()), (&two, 2));
+    assert_ne!(one.headers.encoded(), two.headers.encoded());
+    assert_eq!(one.headers, Headers::from_iter([("r", Some("3")), ("r", None)]));
+    let again = Batch::pack(std::slice::from_ref(&two)).unwrap();
+    assert_eq!(again.bytes[HEADER_BYTES..], long.bytes[HEADER_BYTES..]);
+    let others = [vec![("r", Some("3"))], vec![("r", None), ("r", Some("3"))], vec![("r", Some("3")), ("r", Some(""))]];
+    for other in others {
+        assert_ne!(one.headers, other.into_iter().collect());
+    }
+}
+
+#[test]
+fn headers_are_shared_until_one_is_added() {
+    let batch = Batch::pack(&three()).unwrap();
+    let records = batch.records(0, LIMIT).unwrap();
+    let is_in_batch = |headers: &Headers| batch.bytes.as_ptr_range().contains(&headers.encoded().as_ptr());
+    assert!(is_in_batch(&records[1].headers) && !is_in_batch(&records[0].headers) && records[0].headers.is_empty());
+    let mut headers = records[1].headers.clone();
+    for number in 0..1000 {
+        headers.push("n", Some(format!("{number}").as_bytes()));
+    }
+    headers.push("null", None);
+    assert_eq!((headers.len(), headers.iter().len(), headers.named("n").count()), (1003, 1003, 1000));
+    assert_eq!((headers.named("n").last(), headers.named("null").next()), (Some(Some(&b"999"[..])), Some(None)));
+    assert_eq!(headers.iter().take(2).collect::<Headers>(), records[1].headers);
+    assert_eq!(batch.records(0, LIMIT).unwrap(), three());
+    let packed = Batch::pack(&[Record { headers: headers.clone(), ..Record::default() }]).unwrap();
+    packed.check_records(LIMIT).unwrap();
+    assert_eq!(packed.records(0, LIMIT).unwrap()[0].headers, headers);
 }
 
 fn bytes_upto(length: usize) -> impl Strategy<Value = Bytes> {
@@ -342,16 +379,14 @@ fn bytes_upto(length: usize) -> impl Strategy<Value = Bytes> {
 }
 
 fn any_record() -> impl Strategy<Value = Record> {
-    let header = ("[a-zé]{0,6}", prop::option::of(bytes_upto(8)))
-        .prop_map(|(name, value)| Header { name: Bytes::from(name), value });
-    let headers = prop::collection::vec(header, 0..4);
+    let headers = prop::collection::vec(("[a-zé]{0,6}", prop::option::of(bytes_upto(8))), 0..4);
     let bytes = || prop::option::of(bytes_upto(300));
     (any::<i64>(), bytes(), bytes(), headers).prop_map(|(timestamp_ms, key, value, headers)| Record {
         offset: 0,
         timestamp_ms,
         key,
         value,
-        headers,
+        headers: headers.into_iter().collect(),
     })
 }
 
@@ -360,7 +395,8 @@ fn any_records() -> impl Strategy<Value = Vec<Record>> {
 }
 
 fn oracle_record(record: &Record) -> kafka_protocol::records::Record {
-    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap().into();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap().into();
+    let shared = |bytes: Option<&[u8]>| bytes.map(Bytes::copy_from_slice);
     kafka_protocol::records::Record {
         transactional: false,
         control: false,
@@ -374,7 +410,7 @@ fn oracle_record(record: &Record) -> kafka_protocol::records::Record {
         timestamp: record.timestamp_ms,
         key: record.key.clone(),
         value: record.value.clone(),
-        headers: record.headers.iter().map(|header| (text(&header.name), header.value.clone())).collect(),
+        headers: record.headers.iter().map(|header| (text(header.name), shared(header.value))).collect(),
     }
 }
 
@@ -382,7 +418,7 @@ fn oracle_record(record: &Record) -> kafka_protocol::records::Record {
 fn for_oracle(mut record: Record) -> Record {
     record.timestamp_ms &= 0x00ff_ffff_ffff;
     let mut seen = std::collections::HashSet::new();
-    record.headers.retain(|header| seen.insert(header.name.clone()));
+    record.headers = record.headers.iter().filter(|header| seen.insert(header.name)).collect();
     record
 }
 

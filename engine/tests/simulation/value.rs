@@ -1,7 +1,7 @@
 //! Payloads that can be checked by looking at them: a number, and bytes that follow from it.
 
 use bytes::Bytes;
-use tidegate_engine::batch::{Batch, Header, Record};
+use tidegate_engine::batch::{Batch, Headers, Record};
 use tidegate_engine::store::faulty::Random;
 
 /// One published value. Never published twice but as a retry.
@@ -37,7 +37,7 @@ pub fn record(value: Value, key: Option<u8>, timestamp_ms: i64) -> Record {
         timestamp_ms,
         key: key.map(|key| Bytes::copy_from_slice(&[b'k', key])),
         value: Some(encode(value)),
-        headers: vec![Header { name: Bytes::from_static(b"n"), value: Some(Bytes::from(value.to_string())) }],
+        headers: Headers::from_iter([("n", Some(value.to_string()))]),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_engine::DedupeKey;
-use tidegate_engine::batch::{Header, Record};
+use tidegate_engine::batch::{Headers, Record};
 
 use super::{HeaderType, property, write_header_types};
 
@@ -18,7 +18,7 @@ pub struct Draft {
     /// When it happened; now if the publisher does not say.
     pub timestamp_ms: Option<i64>,
     /// Properties included.
-    pub headers: Vec<Header>,
+    pub headers: Headers,
     /// Types of headers, by index.
     pub types: Vec<(usize, HeaderType)>,
     /// Index of the partition it shall go to.
@@ -30,11 +30,6 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Adds a header.
-    pub fn push(&mut self, name: &'static str, value: impl Into<Bytes>) {
-        self.headers.push(Header { name: Bytes::from_static(name.as_bytes()), value: Some(value.into()) });
-    }
-
     /// The idempotency key within its scope, and what it stands for: everything the publisher sent.
     /// `part` tells the writes apart that one key of a whole batch covers.
     #[must_use]
@@ -56,8 +51,8 @@ impl Draft {
         part(self.partition.map(u32::to_le_bytes).as_ref().map(<[u8; 4]>::as_slice));
         part(self.delay.map(|delay| delay.as_nanos().to_le_bytes()).as_ref().map(<[u8; 16]>::as_slice));
         for header in &self.headers {
-            part(Some(&header.name));
-            part(header.value.as_deref());
+            part(Some(header.name));
+            part(header.value);
         }
         for (index, of) in &self.types {
             part(Some(&index.to_le_bytes()));
@@ -68,10 +63,9 @@ impl Draft {
 
     /// A header that only happens to have the name of the list of types is said to be one like any other.
     fn tell_strays(&mut self) {
-        let is_stray = |header: &Header| header.name == property::HEADER_TYPES && header.value.is_some();
-        let strays = self.headers.iter().enumerate().filter(|(_, header)| is_stray(header)).map(|(index, _)| index);
-        for index in strays {
-            if let Err(at) = self.types.binary_search_by_key(&index, |(index, _)| *index) {
+        for (index, header) in self.headers.iter().enumerate() {
+            let is_stray = header.name == property::HEADER_TYPES.as_bytes() && header.value.is_some();
+            if is_stray && let Err(at) = self.types.binary_search_by_key(&index, |(index, _)| *index) {
                 self.types.insert(at, (index, HeaderType::String));
             }
         }
@@ -82,11 +76,11 @@ impl Draft {
     pub fn into_record(mut self, now_ms: i64) -> (Record, Option<i64>) {
         if let Some(delay) = self.delay {
             let at_ms = now_ms.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
-            self.push(property::DELIVER_AT, at_ms.to_string());
+            self.headers.push(property::DELIVER_AT, Some(at_ms.to_string().as_bytes()));
         }
         let deliver_at_ms = deliver_at(&self.headers);
         self.tell_strays();
-        self.headers.extend(write_header_types(&self.types));
+        write_header_types(&mut self.headers, &self.types);
         let timestamp_ms = self.timestamp_ms.unwrap_or(now_ms);
         (Record { offset: 0, timestamp_ms, key: self.key, value: self.value, headers: self.headers }, deliver_at_ms)
     }
@@ -114,9 +108,8 @@ pub fn first_u64(hash: &blake3::Hash) -> u64 {
     u64::from_le_bytes(first)
 }
 
-fn deliver_at(headers: &[Header]) -> Option<i64> {
-    let header = headers.iter().find(|header| header.name == property::DELIVER_AT)?;
-    std::str::from_utf8(header.value.as_ref()?).ok()?.parse().ok()
+fn deliver_at(headers: &Headers) -> Option<i64> {
+    std::str::from_utf8(headers.named(property::DELIVER_AT).next()??).ok()?.parse().ok()
 }
 
 #[cfg(test)]

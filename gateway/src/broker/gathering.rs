@@ -145,6 +145,5 @@ pub fn stored_timestamp_ms(appended: &Appended, sent_ms: i64) -> Option<i64> {
 fn packed_bytes(record: &Record) -> usize {
     // Lengths and deltas are variable-length integers of at most 5 and 10 bytes.
     const RECORD_OVERHEAD: usize = 40;
-    const HEADER_OVERHEAD: usize = 10;
-    record.size() + RECORD_OVERHEAD + record.headers.len() * HEADER_OVERHEAD
+    record.size() + RECORD_OVERHEAD
 }

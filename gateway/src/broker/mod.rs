@@ -33,7 +33,9 @@ pub use draft::{Draft, dedupe_key, first_u64};
 pub use error::{Error, Kind, Result};
 pub use exchanges::Route;
 pub use gathering::{Gathering, Group, stored_timestamp_ms};
-pub use header_type::{HeaderType, NestedVisitor, parse_decimal, read_header_types, visit_nested, write_header_types};
+pub use header_type::{
+    HeaderType, NestedVisitor, Types, parse_decimal, read_header_types, typed_headers, visit_nested, write_header_types,
+};
 pub use lag::{GroupLag, PartitionLag};
 pub use partitioner::{Partitioner, murmur2};
 pub use places::{Anchor, Place};

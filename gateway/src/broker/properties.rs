@@ -32,7 +32,7 @@ pub mod property {
     pub const AMQP: &str = "amqp";
     /// Types of other headers that their text does not tell; see [`crate::broker::HeaderType`]. Hidden where types are shown.
     pub const HEADER_TYPES: &str = "tidegate-header-types";
-    pub use tidegate_engine::headers::{
+    pub use tidegate_engine::header_names::{
         DEAD_LETTER_ATTEMPTS, DEAD_LETTER_GROUP, DEAD_LETTER_OFFSET, DEAD_LETTER_PARTITION, DEAD_LETTER_REASON,
         DEAD_LETTER_TOPIC, TTL_MS,
     };

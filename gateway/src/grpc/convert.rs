@@ -8,13 +8,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_engine::batch::{Header, Record};
+use tidegate_engine::batch::{Header, Headers, Record};
 use tidegate_proto::v1 as proto;
 use tidegate_proto::v1::header::Value;
 
 use super::error::{Refusal, Result};
 use super::time::{duration, length, milliseconds, optional_length, timestamp};
-use crate::broker::{Draft, HeaderType, property, read_header_types};
+use crate::broker::{Draft, HeaderType, property, read_header_types, typed_headers};
 
 /// The highest priority.
 const MAX_PRIORITY: u32 = 31;
@@ -45,7 +45,7 @@ pub(super) fn draft(entry: proto::Entry) -> Result<Draft> {
     let mut draft = into_draft(message)?;
     draft.partition = entry.partition;
     draft.delay = optional_length("delay", entry.delay.as_ref())?;
-    if draft.delay.is_some() && draft.headers.iter().any(|header| header.name == property::DELIVER_AT) {
+    if draft.delay.is_some() && draft.headers.named(property::DELIVER_AT).next().is_some() {
         return Err(Refusal::invalid("deliver_at and delay are two ways to say one thing: give one"));
     }
     draft.idempotency_key = idempotency_key(entry.idempotency_key)?;
@@ -64,10 +64,8 @@ pub(super) fn idempotency_key(key: String) -> Result<Option<Bytes>> {
 fn into_draft(message: proto::Message) -> Result<Draft> {
     let mut draft = Draft { key: message.key, value: message.value, ..Draft::default() };
     draft.timestamp_ms = message.timestamp.as_ref().map(milliseconds).transpose().map_err(|r| r.within("timestamp"))?;
-    for (index, header) in message.headers.into_iter().enumerate() {
-        let (header, of) = into_header(header).map_err(|refusal| refusal.within(format_args!("headers[{index}]")))?;
-        draft.types.extend(of.map(|of| (index, of)));
-        draft.headers.push(header);
+    for (index, header) in message.headers.iter().enumerate() {
+        add_header(&mut draft, header).map_err(|refusal| refusal.within(format_args!("headers[{index}]")))?;
     }
     match message.properties {
         None => Ok(draft),
@@ -111,10 +109,10 @@ fn set_properties(mut draft: Draft, properties: proto::Properties) -> Result<Dra
 fn set(draft: &mut Draft, name: &'static str, value: String) -> Result<()> {
     // A header of that name that has a type is not the property.
     let is_typed = |at: usize| draft.types.iter().any(|(of, _)| *of == at);
-    if draft.headers.iter().enumerate().any(|(at, header)| header.name == name && !is_typed(at)) {
+    if draft.headers.iter().enumerate().any(|(at, header)| header.name == name.as_bytes() && !is_typed(at)) {
         return Err(Refusal::invalid(format!("header '{name}' is given twice: by its own name and by its field")));
     }
-    draft.push(name, value);
+    draft.headers.push(name, Some(value.as_bytes()));
     Ok(())
 }
 
@@ -127,19 +125,20 @@ fn whole_milliseconds(time: &prost_types::Duration) -> Result<u64> {
     }
 }
 
-fn into_header(header: proto::Header) -> Result<(Header, Option<HeaderType>)> {
-    let of = if header.r#type.is_empty() { None } else { Some(header_type(&header.r#type)?) };
-    let value = match header.value {
-        None => None,
-        Some(Value::Text(text)) => Some(Bytes::from(text)),
-        Some(Value::Binary(bytes)) => Some(bytes),
-    };
-    if let Some(of) = &of
-        && !value.as_deref().is_some_and(|value| of.accepts(value))
-    {
-        return Err(Refusal::invalid(format!("the value is not of type {}", of.name())));
+fn add_header(draft: &mut Draft, header: &proto::Header) -> Result<()> {
+    let value = header.value.as_ref().map(|value| match value {
+        Value::Text(text) => text.as_bytes(),
+        Value::Binary(bytes) => bytes,
+    });
+    if !header.r#type.is_empty() {
+        let of = header_type(&header.r#type)?;
+        if !value.is_some_and(|value| of.accepts(value)) {
+            return Err(Refusal::invalid(format!("the value is not of type {}", of.name())));
+        }
+        draft.types.push((draft.headers.len(), of));
     }
-    Ok((Header { name: header.name.into(), value }, of))
+    draft.headers.push(&header.name, value);
+    Ok(())
 }
 
 fn header_type(name: &str) -> Result<HeaderType> {
@@ -163,28 +162,29 @@ pub(super) fn message(record: &Record) -> proto::Message {
     message
 }
 
-fn show_headers(headers: &[Header], message: &mut proto::Message) {
-    let (hidden, types) = read_header_types(headers).map_or((None, Vec::new()), |(at, types)| (Some(at), types));
-    let mut typed = vec![None; headers.len()];
-    types.into_iter().for_each(|(at, of)| typed[at] = Some(of));
-    // A property is shown in its field if the record has it once; what has a type only happens to have its name.
-    let is_property =
-        |of: &'static str| move |(header, typed): &(&Header, &Option<HeaderType>)| header.name == of && typed.is_none();
-    let once = PROPERTIES.map(|of| headers.iter().zip(&typed).filter(is_property(of)).take(2).count() == 1);
+fn show_headers(headers: &Headers, message: &mut proto::Message) {
+    let types = read_header_types(headers);
+    let typed = typed_headers(headers, types.as_ref());
+    // What has a type only happens to have a property's name.
+    let property = |header: &Header<'_>, of: Option<&HeaderType>| {
+        PROPERTIES.iter().position(|name| of.is_none() && header.name == name.as_bytes())
+    };
+    let mut times = [0_usize; PROPERTIES.len()];
+    typed.clone().filter_map(|(header, of)| property(&header, of)).for_each(|at| times[at] += 1);
     let mut properties = proto::Properties::default();
-    for (at, header) in headers.iter().enumerate().filter(|(at, _)| hidden != Some(*at)) {
-        let property = PROPERTIES.iter().position(|of| header.name == of).filter(|of| typed[at].is_none() && once[*of]);
-        if property.is_none() || show_property(header, &mut properties).is_none() {
-            message.headers.push(show_header(header, typed[at].as_ref()));
+    for (header, of) in typed {
+        // A property is shown in its field if the record has it once.
+        let once = property(&header, of).filter(|at| times[*at] == 1);
+        if once.and_then(|at| show_property(PROPERTIES[at], header.value, &mut properties)).is_none() {
+            message.headers.push(show_header(&header, of));
         }
     }
     message.properties = (properties != proto::Properties::default()).then(|| Box::new(properties));
 }
 
-/// Puts a property into its field, if it is one and the field can tell exactly what is stored.
-fn show_property(header: &Header, properties: &mut proto::Properties) -> Option<()> {
-    let name = std::str::from_utf8(&header.name).ok()?;
-    let text = || std::str::from_utf8(header.value.as_ref()?).ok();
+/// Puts a property into its field, if the field can tell exactly what is stored.
+fn show_property(name: &str, value: Option<&[u8]>, properties: &mut proto::Properties) -> Option<()> {
+    let text = std::str::from_utf8(value?).ok()?;
     let field = match name {
         property::CONTENT_TYPE => &mut properties.content_type,
         property::CONTENT_ENCODING => &mut properties.content_encoding,
@@ -195,20 +195,20 @@ fn show_property(header: &Header, properties: &mut proto::Properties) -> Option<
         property::APP_ID => &mut properties.app_id,
         property::USER_ID => &mut properties.user_id,
         property::TTL_MS => {
-            properties.ttl = Some(duration(Duration::from_millis(exact(text()?)?)));
+            properties.ttl = Some(duration(Duration::from_millis(exact(text)?)));
             return Some(());
         }
         property::DELIVER_AT => {
-            properties.deliver_at = Some(timestamp(exact(text()?)?));
+            properties.deliver_at = Some(timestamp(exact(text)?));
             return Some(());
         }
         property::PRIORITY => {
-            properties.priority = Some(exact(text()?).filter(|priority| *priority <= MAX_PRIORITY)?);
+            properties.priority = Some(exact(text).filter(|priority| *priority <= MAX_PRIORITY)?);
             return Some(());
         }
         _ => return None,
     };
-    *field = Some(text()?.to_owned());
+    *field = Some(text.to_owned());
     Some(())
 }
 
@@ -217,22 +217,19 @@ fn exact<T: std::str::FromStr + ToString>(text: &str) -> Option<T> {
     text.parse::<T>().ok().filter(|number| number.to_string() == text)
 }
 
-fn show_header(header: &Header, of: Option<&HeaderType>) -> proto::Header {
-    let value = header.value.as_ref().map(|value| match std::str::from_utf8(value) {
+fn show_header(header: &Header<'_>, of: Option<&HeaderType>) -> proto::Header {
+    let value = header.value.map(|value| match std::str::from_utf8(value) {
         Ok(text) => Value::Text(text.to_owned()),
-        Err(_) => Value::Binary(value.clone()),
+        Err(_) => Value::Binary(Bytes::copy_from_slice(value)),
     });
     // Kafka's own clients write UTF-8 names; a name that is not is refused when it is produced.
-    let name = String::from_utf8_lossy(&header.name).into_owned();
+    let name = String::from_utf8_lossy(header.name).into_owned();
     proto::Header { name, value, r#type: of.map_or_else(String::new, |of| of.name().into_owned()) }
 }
 
 /// Where a dead letter comes from, if the record is one.
-pub(super) fn dead_letter(headers: &[Header]) -> Option<proto::DeadLetter> {
-    let text = |name: &str| {
-        let header = headers.iter().rfind(|header| header.name == name)?;
-        std::str::from_utf8(header.value.as_ref()?).ok()
-    };
+pub(super) fn dead_letter(headers: &Headers) -> Option<proto::DeadLetter> {
+    let text = |name| std::str::from_utf8(headers.named(name).last()??).ok();
     Some(proto::DeadLetter {
         reason: text(property::DEAD_LETTER_REASON)?.to_owned(),
         topic: text(property::DEAD_LETTER_TOPIC).unwrap_or_default().to_owned(),

@@ -148,7 +148,7 @@ fn cloud_event(json: &RawValue) -> Result<Draft> {
         value: Some(Bytes::copy_from_slice(json.get().as_bytes())),
         ..Draft::default()
     };
-    draft.push(property::CONTENT_TYPE, "application/cloudevents+json");
+    draft.headers.push(property::CONTENT_TYPE, Some(b"application/cloudevents+json"));
     Ok(draft)
 }
 

@@ -9,7 +9,7 @@ use super::header;
 use super::mark::{KeyPlace, Mark, Timestamp};
 use super::slot::{SLOTS, Slot, is_expiration, number};
 use crate::amqp::codec::{PropertiesWriter, with_length};
-use crate::broker::{HeaderType, read_header_types};
+use crate::broker::{HeaderType, Types, read_header_types, typed_headers};
 
 /// The longest short string, and the longest name of a header.
 const MAX_SHORT: usize = 255;
@@ -23,11 +23,13 @@ pub struct Outgoing<'a> {
     topic: &'a str,
     /// None if it did not come over AMQP.
     mark: Option<Mark>,
-    /// Index, from 1, of the header that is each property; 0 for none.
-    slots: [u32; SLOTS],
-    /// Index of the header that keeps types.
-    types_at: Option<usize>,
-    types: Vec<(usize, HeaderType)>,
+    /// The value of each property, in the header that it is.
+    slots: [Option<&'a [u8]>; SLOTS],
+    /// None or some text.
+    exchange: Option<&'a str>,
+    routing_key: Option<&'a str>,
+    /// Which headers have types, and where the one is that keeps these.
+    types: Option<(usize, Types)>,
     /// How many headers are fields of the table.
     fields: usize,
 }
@@ -47,8 +49,16 @@ impl<'a> Outgoing<'a> {
     /// Sorts the headers.
     #[must_use]
     pub fn new(record: &'a Record, topic: &'a str) -> Self {
-        let mut outgoing =
-            Self { record, topic, mark: None, slots: [0; SLOTS], types_at: None, types: Vec::new(), fields: 0 };
+        let mut outgoing = Self {
+            record,
+            topic,
+            mark: None,
+            slots: [None; SLOTS],
+            exchange: None,
+            routing_key: None,
+            types: read_header_types(&record.headers),
+            fields: 0,
+        };
         if !record.headers.is_empty() {
             outgoing.sort();
         }
@@ -57,20 +67,12 @@ impl<'a> Outgoing<'a> {
 
     /// The last header of a property's name is the property, if it can be; all others are fields of the table.
     fn sort(&mut self) {
-        if let Some((at, types)) = read_header_types(&self.record.headers) {
-            (self.types_at, self.types) = (Some(at), types);
-        }
-        let mut typed = self.types.iter().map(|(index, _)| *index).peekable();
         let mut filled = 0_u32;
-        for (index, header) in self.record.headers.iter().enumerate() {
-            let is_typed = typed.next_if_eq(&index).is_some();
-            if self.types_at == Some(index) {
-                continue;
-            }
+        for (header, of) in typed_headers(&self.record.headers, self.types.as_ref()) {
             self.fields += 1;
-            let Some(slot) = Slot::of(&header.name) else { continue };
+            let Some(slot) = Slot::of(header.name) else { continue };
             filled |= 1 << slot as u32;
-            self.slots[slot as usize] = if is_typed || header.value.is_none() { 0 } else { index as u32 + 1 };
+            self.slots[slot as usize] = header.value.filter(|_| of.is_none());
         }
         self.fields -= filled.count_ones() as usize;
         self.mark = self.slot(Slot::Amqp).and_then(Mark::read);
@@ -78,21 +80,19 @@ impl<'a> Outgoing<'a> {
         while filled != 0 {
             let slot = Slot::ALL[filled.trailing_zeros() as usize];
             filled &= filled - 1;
-            if !self.slot(slot).is_some_and(|value| self.can_be(slot, value)) {
-                self.slots[slot as usize] = 0;
+            if !self.slot(slot).is_some_and(|value| self.take(slot, value)) {
+                self.slots[slot as usize] = None;
                 self.fields += 1;
             }
         }
     }
 
     fn slot(&self, slot: Slot) -> Option<&'a [u8]> {
-        let index = self.slots[slot as usize].checked_sub(1)?;
-        self.record.headers[index as usize].value.as_deref()
+        self.slots[slot as usize]
     }
 
-    /// Whether the property can have the value. AMQP's own publishers put any bytes into short strings, others text.
-    fn can_be(&self, slot: Slot, value: &[u8]) -> bool {
-        let is_text = || std::str::from_utf8(value).is_ok();
+    /// Takes a property's value, if it can have that. AMQP's own publishers put any bytes into short strings, others text.
+    fn take(&mut self, slot: Slot, value: &'a [u8]) -> bool {
         match slot {
             Slot::Amqp => self.mark.is_some(),
             Slot::ContentType
@@ -103,11 +103,17 @@ impl<'a> Outgoing<'a> {
             | Slot::MessageType
             | Slot::UserId
             | Slot::AppId
-            | Slot::ClusterId => value.len() <= MAX_SHORT && (self.mark.is_some() || is_text()),
+            | Slot::ClusterId => value.len() <= MAX_SHORT && (self.mark.is_some() || short_text(value).is_some()),
             Slot::TtlMs => is_expiration(value),
             Slot::Priority => number(value).is_some_and(|priority| priority <= u8::MAX.into()),
-            Slot::Exchange => !value.is_empty() && value.len() <= MAX_SHORT && is_text(),
-            Slot::RoutingKey => value.len() <= MAX_SHORT && is_text(),
+            Slot::Exchange => {
+                self.exchange = short_text(value).filter(|exchange| !exchange.is_empty());
+                self.exchange.is_some()
+            }
+            Slot::RoutingKey => {
+                self.routing_key = short_text(value);
+                self.routing_key.is_some()
+            }
             Slot::DeliverAt => self.mark.is_some_and(|mark| mark.has_derived_deliver_at),
             Slot::DeadLetterReason
             | Slot::DeadLetterTopic
@@ -127,7 +133,7 @@ impl<'a> Outgoing<'a> {
     /// dead letter.
     #[must_use]
     pub fn exchange(&self) -> &'a str {
-        if self.is_dead_letter() { "" } else { self.text(Slot::Exchange).unwrap_or_default() }
+        if self.is_dead_letter() { "" } else { self.exchange.unwrap_or_default() }
     }
 
     /// The routing key it was published with; for the default exchange that is the topic.
@@ -136,12 +142,8 @@ impl<'a> Outgoing<'a> {
         if self.is_dead_letter() {
             return self.topic;
         }
-        let implied = if self.text(Slot::Exchange).is_some() { "" } else { self.topic };
-        self.text(Slot::RoutingKey).unwrap_or(implied)
-    }
-
-    fn text(&self, slot: Slot) -> Option<&'a str> {
-        self.slot(slot).and_then(|value| std::str::from_utf8(value).ok())
+        let implied = if self.exchange.is_some() { "" } else { self.topic };
+        self.routing_key.unwrap_or(implied)
     }
 
     /// The body; that of a tombstone is empty.
@@ -229,7 +231,7 @@ impl<'a> Outgoing<'a> {
                 self.write_standing_in(&mut table, what);
             }
             match header.name.len() {
-                ..=MAX_SHORT => table.header(&header.name, header.value.as_deref(), of),
+                ..=MAX_SHORT => table.header(header.name, header.value, of),
                 _ => too_long.push((header, of)),
             }
         }
@@ -258,15 +260,13 @@ impl<'a> Outgoing<'a> {
     }
 
     /// The headers that are fields of the table, and their types.
-    fn table_headers(&self) -> impl Iterator<Item = (&'a Header, Option<&HeaderType>)> {
-        let mut types = self.types.iter().peekable();
-        self.record.headers.iter().enumerate().filter_map(move |(index, header)| {
-            let of = types.next_if(|(at, _)| *at == index).map(|(_, of)| of);
-            let is_slot = |slot: Slot| self.slots[slot as usize] == index as u32 + 1;
-            let is_elsewhere =
-                self.types_at == Some(index) || of.is_none() && Slot::of(&header.name).is_some_and(is_slot);
-            (!is_elsewhere).then_some((header, of))
-        })
+    fn table_headers(&self) -> impl Iterator<Item = (Header<'a>, Option<&HeaderType>)> {
+        // The header that is a property is told from others of its name by where its value lies.
+        let is_property = |header: &Header<'_>| {
+            let value = Slot::of(header.name).and_then(|slot| self.slot(slot));
+            value.zip(header.value).is_some_and(|(one, other)| std::ptr::eq(one, other))
+        };
+        typed_headers(&self.record.headers, self.types.as_ref()).filter(move |(header, _)| !is_property(header))
     }
 
     /// Headers that stand for what a record has besides headers, and their places in the table, in order.
@@ -317,15 +317,19 @@ enum StandingIn {
 }
 
 /// An array of arrays: name and value.
-fn put_long_headers(out: &mut BytesMut, headers: &[(&Header, Option<&HeaderType>)]) {
+fn put_long_headers(out: &mut BytesMut, headers: &[(Header<'_>, Option<&HeaderType>)]) {
     out.put_u8(b'A');
     with_length(out, |out| {
         for (header, of) in headers {
             out.put_u8(b'A');
             with_length(out, |out| {
-                put_long(out, b'S', &header.name);
-                put_value(out, header.value.as_deref(), *of);
+                put_long(out, b'S', header.name);
+                put_value(out, header.value, *of);
             });
         }
     });
+}
+
+fn short_text(value: &[u8]) -> Option<&str> {
+    if value.len() <= MAX_SHORT { std::str::from_utf8(value).ok() } else { None }
 }

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use tidegate_engine::batch::{BatchBuilder, Header, Record};
+use tidegate_engine::batch::{BatchBuilder, Header, Headers, Record};
 
 use super::{Extra, Incoming, Outgoing, Refusal};
 use crate::amqp::codec::tests::samples::{any_properties, encoded};
@@ -56,12 +56,11 @@ fn table<const N: usize>(fields: [(&'static str, Value); N]) -> Table {
 }
 
 fn text(record: &Record, name: &str) -> Option<String> {
-    let header = record.headers.iter().rfind(|header| header.name == name)?;
-    header.value.as_ref().map(|value| String::from_utf8_lossy(value).into_owned())
+    record.headers.named(name).last()?.map(|value| String::from_utf8_lossy(value).into_owned())
 }
 
-fn header(name: &str, value: &str) -> Header {
-    Header { name: name.to_owned().into(), value: Some(value.to_owned().into()) }
+fn headers<const N: usize>(named: [(&str, &str); N]) -> Headers {
+    named.map(|(name, value)| (name, Some(value))).into_iter().collect()
 }
 
 fn any_bytes() -> impl Strategy<Value = Bytes> {
@@ -96,18 +95,21 @@ fn header_value() -> impl Strategy<Value = Bytes> {
 /// What any protocol may have written.
 fn any_record() -> impl Strategy<Value = Record> {
     let header = (header_name(), option::weighted(0.9, header_value()));
-    let header = header.prop_map(|(name, value)| Header { name: name.into(), value });
     let time = prop_oneof![any::<i64>(), (0..4_000_000_000_i64).prop_map(|seconds| seconds * 1000)];
-    (time, option::of(any_bytes()), option::of(any_bytes()), vec(header, 0..7))
-        .prop_map(|(timestamp_ms, key, value, headers)| Record { offset: 5, timestamp_ms, key, value, headers })
+    (time, option::of(any_bytes()), option::of(any_bytes()), vec(header, 0..7)).prop_map(
+        |(timestamp_ms, key, value, headers)| {
+            let headers = headers.into_iter().collect();
+            Record { offset: 5, timestamp_ms, key, value, headers }
+        },
+    )
 }
 
 /// Headers, sorted by name (those of one name keep their order), without what only AMQP adds.
-fn visible(record: &Record) -> Vec<Header> {
+fn visible(record: &Record) -> Vec<Header<'_>> {
     let hidden = [property::HEADER_TYPES, property::AMQP, "x-stream-offset"];
-    let mut headers = record.headers.clone();
-    headers.retain(|header| !hidden.iter().any(|name| header.name == *name));
-    headers.sort_by(|a, b| a.name.cmp(&b.name));
+    let is_hidden = |header: &Header<'_>| hidden.iter().any(|name| header.name == name.as_bytes());
+    let mut headers: Vec<_> = record.headers.iter().filter(|header| !is_hidden(header)).collect();
+    headers.sort_by(|a, b| a.name.cmp(b.name));
     headers
 }
 
@@ -127,7 +129,7 @@ proptest! {
         prop_assert_eq!(outgoing.routing_key(), &*routing_key);
         prop_assert_eq!(outgoing.body(), &body);
         // Every type that was written is read, by every protocol.
-        let has_types = record.headers.last().is_some_and(|header| header.name == property::HEADER_TYPES);
+        let has_types = record.headers.iter().last().is_some_and(|header| header.name == property::HEADER_TYPES.as_bytes());
         prop_assert_eq!(has_types, read_header_types(&record.headers).is_some());
     }
 
@@ -137,10 +139,11 @@ proptest! {
         written(&outgoing, &EXTRA);
         prop_assert!(outgoing.exchange().len() <= 255 && outgoing.routing_key().len() <= 255);
         // What says how AMQP published it, another protocol does not write; and such long names it cannot carry.
-        record.headers.retain(|header| {
+        let is_carried = |header: &Header<'_>| {
             let says_how = [property::AMQP, property::HEADER_TYPES, property::AMQP_ROUTING_KEY];
-            header.name.len() <= 255 && !says_how.iter().any(|name| header.name == *name)
-        });
+            header.name.len() <= 255 && !says_how.iter().any(|name| header.name == name.as_bytes())
+        };
+        record.headers = record.headers.iter().filter(is_carried).collect();
         let outgoing = Outgoing::new(&record, "topic");
         let properties = written(&outgoing, &EXTRA);
         let again = publish(outgoing.exchange(), outgoing.routing_key(), &properties, outgoing.body()).unwrap();
@@ -153,7 +156,7 @@ proptest! {
 
     #[test]
     fn any_record_fits_in_the_smallest_frame(record in any_record(), times in 0..30_usize, delivery_count in 0..3_u32) {
-        let headers = record.headers.iter().cycle().take(record.headers.len() * times).cloned().collect();
+        let headers = record.headers.iter().cycle().take(record.headers.len() * times).collect();
         let record = Record { headers, ..record };
         let extra = Extra { offset: true, delivery_count, max_bytes: max_properties(MIN_FRAME_MAX) };
         let key = record.key.as_ref().map_or(0, Bytes::len);
@@ -193,7 +196,7 @@ proptest! {
 fn most_messages_cost_seven_bytes() {
     let properties = properties_bytes(&Properties { delivery_mode: Some(2), ..Properties::default() });
     let record = publish("", "orders", &properties, b"body").unwrap();
-    assert_eq!(record.headers, [header("amqp", "2")]);
+    assert_eq!(record.headers, headers([("amqp", "2")]));
     assert_eq!((record.timestamp_ms, record.key, record.value), (NOW, None, Some("body".into())));
 }
 
@@ -249,7 +252,7 @@ fn other_protocols_see_readable_text() {
         // Serde leaves DEL as it is.
         assert_eq!(text(&record, name).unwrap().replace('\u{7f}', "\\u007f"), value, "{name}");
     }
-    assert!(record.headers.contains(&Header { name: "nothing".into(), value: None }));
+    assert!(record.headers.named("nothing").eq([None]));
 }
 
 #[test]
@@ -288,7 +291,7 @@ fn headers_say_key_tombstone_and_delivery_time() {
     )
     .unwrap();
     assert_eq!((record.key.as_deref(), &record.value), (Some(&b"k"[..]), &None));
-    assert_eq!(record.headers, [Header { name: "a".into(), value: None }, header("amqp", "k1n2")]);
+    assert_eq!(record.headers, Headers::from_iter([("a", None), ("amqp", Some("k1n2"))]));
     let record = publish("", "q", &with_table(&table([("x-tombstone", Value::Boolean(true))])), b"body").unwrap();
     assert_eq!(record.value.as_deref(), Some(&b"body"[..]), "a body is never thrown away");
     for (headers, deliver_at_ms) in [
@@ -325,14 +328,14 @@ fn other_protocols_messages_tell_key_offset_and_time() {
         timestamp_ms: 1_700_000_000_123,
         key: Some("k".into()),
         value: None,
-        headers: vec![
-            header("content-type", "first"),
-            header("content-type", "text/plain"),
-            header("priority", "high"),
-            header("deliver-at", "5"),
-            header("retries", "3"),
-            header("tidegate-header-types", "4=int32"),
-        ],
+        headers: headers([
+            ("content-type", "first"),
+            ("content-type", "text/plain"),
+            ("priority", "high"),
+            ("deliver-at", "5"),
+            ("retries", "3"),
+            ("tidegate-header-types", "4=int32"),
+        ]),
     };
     let outgoing = Outgoing::new(&record, "orders");
     assert_eq!((outgoing.exchange(), outgoing.routing_key(), outgoing.body().len()), ("", "orders", 0));
@@ -374,7 +377,7 @@ fn a_dead_letter_tells_its_death_as_rabbitmq_does() {
         ("attempts", "3"),
         ("group", "work"),
     ] {
-        record.headers.push(header(&format!("dead-letter-{name}"), value));
+        record.headers.push(&format!("dead-letter-{name}"), Some(value.as_bytes()));
     }
     let outgoing = Outgoing::new(&record, "graveyard");
     assert_eq!((outgoing.exchange(), outgoing.routing_key()), ("", "graveyard"));
@@ -395,8 +398,8 @@ fn a_dead_letter_tells_its_death_as_rabbitmq_does() {
 #[test]
 fn what_amqp_cannot_carry_is_delivered_all_the_same() {
     let long = "n".repeat(256);
-    let headers = vec![header(&long, "v"), header("correlation-id", &long), header("small", "s")];
-    let record = Record { headers, key: Some("k".into()), value: Some("v".into()), ..Record::default() };
+    let named = headers([(&long, "v"), ("correlation-id", &long), ("small", "s")]);
+    let record = Record { headers: named, key: Some("k".into()), value: Some("v".into()), ..Record::default() };
     let fallback = Value::Array(vec![Value::Array(vec![Value::from(long.clone()), Value::from("v")])]);
     let expected = table([
         ("x-key", Value::from("k")),
@@ -407,8 +410,9 @@ fn what_amqp_cannot_carry_is_delivered_all_the_same() {
     ]);
     assert_eq!(table_of(&written(&Outgoing::new(&record, "t"), &EXTRA)), expected);
     // More than a frame holds.
-    let headers = vec![header("large", &"x".repeat(5000)), header("small", "s"), header("content-type", "text/plain")];
-    let record = Record { headers, value: Some("v".into()), ..Record::default() };
+    let large = "x".repeat(5000);
+    let named = headers([("large", &large), ("small", "s"), ("content-type", "text/plain")]);
+    let record = Record { headers: named, value: Some("v".into()), ..Record::default() };
     let extra = Extra { max_bytes: max_properties(MIN_FRAME_MAX), ..EXTRA };
     let properties = written(&Outgoing::new(&record, "t"), &extra);
     assert_eq!(Properties::parse(&properties, &limits()).unwrap().content_type, Some(&b"text/plain"[..]));
@@ -423,7 +427,7 @@ fn what_amqp_cannot_carry_is_delivered_all_the_same() {
 #[test]
 fn types_that_amqp_lacks_are_text() {
     let typed = |of: &str, value: &str| {
-        let headers = vec![header("n", value), header("tidegate-header-types", &format!("0={of}"))];
+        let headers = headers([("n", value), ("tidegate-header-types", &format!("0={of}"))]);
         let record = Record { headers, value: Some("v".into()), ..Record::default() };
         assert!(HeaderType::from_name(of).unwrap().accepts(value.as_bytes()));
         table_of(&written(&Outgoing::new(&record, "t"), &EXTRA)).0.remove(0).1

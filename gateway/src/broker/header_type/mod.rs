@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-pub use list::{read_header_types, write_header_types};
+pub use list::{Types, read_header_types, typed_headers, write_header_types};
 pub use nested::{NestedVisitor, visit_nested};
 
 /// What a header's value stands for. A value without a type is text, or bytes if it is not UTF-8, or nothing.

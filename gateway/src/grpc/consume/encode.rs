@@ -207,7 +207,7 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message;
     use tidegate_engine::PartitionId;
-    use tidegate_engine::batch::Header;
+    use tidegate_engine::batch::Headers;
     use tidegate_engine::group::LeaseId;
     use tidegate_proto::Messages;
 
@@ -216,8 +216,8 @@ mod tests {
     fn any_delivery() -> impl Strategy<Value = Delivery> {
         let bytes = || option::of(proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from));
         let headers = prop_oneof![
-            3 => Just(Vec::new()),
-            1 => Just(vec![Header { name: "content-type".into(), value: Some("text/plain".into()) }]),
+            3 => Just(Headers::default()),
+            1 => Just(Headers::from_iter([("content-type", Some("text/plain"))])),
         ];
         let record = (any::<u64>(), any::<i64>(), bytes(), bytes(), headers).prop_map(
             |(offset, timestamp_ms, key, value, headers)| Record { offset, timestamp_ms, key, value, headers },

@@ -5,11 +5,11 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use prost::Message;
-use tidegate_engine::batch::{Batch, Header, Record};
+use tidegate_engine::batch::{Batch, Header, Headers, Record};
 use tidegate_proto::v1 as proto;
 use tidegate_proto::v1::header::Value;
 
-use crate::broker::{HeaderType, property, read_header_types, write_header_types};
+use crate::broker::{HeaderType, property, read_header_types, typed_headers, write_header_types};
 use crate::grpc::convert::{PROPERTIES, draft, message};
 
 const NOW: i64 = 1_700_000_000_000;
@@ -50,39 +50,32 @@ fn header_type() -> impl Strategy<Value = HeaderType> {
 /// What a client of any protocol may have written: types where the values fit them.
 fn any_record() -> impl Strategy<Value = Record> {
     let header = (header_name(), option::weighted(0.9, header_value()));
-    let header = header.prop_map(|(name, value)| Header { name: name.into(), value });
     let typed = vec(option::of(header_type()), 6);
     (any::<i64>(), option::of(any_bytes()), option::of(any_bytes()), vec(header, 0..6), typed).prop_map(
-        |(timestamp_ms, key, value, mut headers, typed)| {
-            let fits = |(index, header): (usize, &Header)| {
-                let of = typed[index].clone()?;
-                header.value.as_ref().filter(|value| of.accepts(value)).map(|_| (index, of))
+        |(timestamp_ms, key, value, headers, typed)| {
+            let mut headers: Headers = headers.into_iter().collect();
+            let fits = |(index, (header, of)): (usize, (Header<'_>, Option<HeaderType>))| {
+                Some(index).zip(of.filter(|of| header.value.is_some_and(|value| of.accepts(value))))
             };
-            let types: Vec<_> = headers.iter().enumerate().filter_map(fits).collect();
-            headers.extend(write_header_types(&types));
+            let types: Vec<_> = headers.iter().zip(typed).enumerate().filter_map(fits).collect();
+            write_header_types(&mut headers, &types);
             Record { offset: 0, timestamp_ms, key, value, headers }
         },
     )
 }
 
 /// Headers with their types, those of one name in order: that of different names has no meaning.
-fn sorted(record: &Record) -> (Record, Vec<(Header, Option<HeaderType>)>) {
-    let (hidden, types) =
-        read_header_types(&record.headers).map_or((None, Vec::new()), |(at, types)| (Some(at), types));
-    let typed = |at: usize| types.iter().find(|(of, _)| *of == at).map(|(_, of)| of.clone());
-    let headers = record.headers.iter().cloned().enumerate().filter(|(at, _)| hidden != Some(*at));
+fn sorted<'a>(record: &'a Record) -> (Record, Vec<(Header<'a>, Option<HeaderType>)>) {
+    let types = read_header_types(&record.headers);
+    let is_property = |header: &Header<'_>| PROPERTIES.iter().any(|property| header.name == property.as_bytes());
     // Of what is no property, that it is a string goes without saying.
-    let says = |(header, of): (Header, Option<HeaderType>)| {
-        let is_property = PROPERTIES.iter().any(|property| header.name == property);
-        (header, of.filter(|of| is_property || *of != HeaderType::String))
+    let says = |(header, of): (Header<'a>, Option<&HeaderType>)| {
+        (header, of.filter(|of| is_property(&header) || **of != HeaderType::String).cloned())
     };
-    let mut headers: Vec<_> = headers.map(|(at, header)| says((header, typed(at)))).collect();
+    let mut headers: Vec<_> = typed_headers(&record.headers, types.as_ref()).map(says).collect();
     // A property is another thing than a header with its name and a type.
-    let is_typed_namesake = |(header, of): &(Header, Option<HeaderType>)| {
-        of.is_some() && PROPERTIES.iter().any(|property| header.name == property)
-    };
-    headers.sort_by(|a, b| (&a.0.name, is_typed_namesake(a)).cmp(&(&b.0.name, is_typed_namesake(b))));
-    (Record { headers: Vec::new(), ..record.clone() }, headers)
+    headers.sort_by_key(|(header, of)| (header.name, of.is_some() && is_property(header)));
+    (Record { headers: Headers::default(), ..record.clone() }, headers)
 }
 
 /// The record after a batch and back.
@@ -183,10 +176,7 @@ fn properties_are_readable_headers() {
         ..Default::default()
     };
     let (record, deliver_at_ms) = draft(with(given)).unwrap().into_record(NOW);
-    let text = |name: &str| {
-        let header = record.headers.iter().find(|header| header.name == name)?;
-        Some(String::from_utf8_lossy(header.value.as_ref()?).into_owned())
-    };
+    let text = |name| Some(String::from_utf8_lossy(record.headers.named(name).next()??).into_owned());
     assert_eq!(text("content-type").unwrap(), "text/plain");
     assert_eq!(text("message-id").unwrap(), "", "an empty text is said");
     assert_eq!(text("reply-to"), None, "one left out is not");

@@ -12,6 +12,8 @@
 //!
 //! Headers of one name keep their order as far as they take the same form; HTTP does not order fields of different names.
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -20,7 +22,7 @@ use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str,
 use tidegate_engine::batch::{Header, Record};
 
 use super::{Draft, PROPERTIES, parse_time, print_time, property_index, shown};
-use crate::broker::read_header_types;
+use crate::broker::{read_header_types, typed_headers};
 use crate::http::error::{Problem, Result};
 use crate::units;
 
@@ -60,9 +62,9 @@ impl Draft {
             return self.take_own(name, rest, value);
         }
         if let Some(attribute) = name.strip_prefix("ce-") {
-            self.headers.push(cloud_event(attribute, value));
+            self.headers.push(&format!("ce_{attribute}"), Some(&cloud_event(value)));
         } else if let Some(trace) = TRACE.iter().find(|trace| **trace == name) {
-            self.push(trace, Bytes::copy_from_slice(value.as_bytes()));
+            self.headers.push(trace, Some(value.as_bytes()));
         } else if name == "idempotency-key" {
             once(&mut self.idempotency_key, idempotency_key(value)?)?;
         } else if let Some(property) = PROPERTIES.iter().find(|property| property.field == name) {
@@ -110,7 +112,7 @@ impl Draft {
             ));
         };
         let name = percent_decode_str(name).decode_utf8().map_err(|_| Problem::invalid("the name is not UTF-8"))?;
-        self.headers.push(Header { name: name.into_owned().into(), value });
+        self.headers.push(&name, value.as_deref());
         Ok(())
     }
 }
@@ -145,12 +147,11 @@ pub(in crate::http) fn idempotency_key(value: &HeaderValue) -> Result<Bytes> {
     }
 }
 
-fn cloud_event(attribute: &str, value: &HeaderValue) -> Header {
+fn cloud_event(value: &HeaderValue) -> Cow<'_, [u8]> {
     let bytes = value.as_bytes();
-    let decoded: Vec<u8> = percent_encoding::percent_decode(bytes).collect();
+    let decoded = Cow::from(percent_encoding::percent_decode(bytes));
     // What does not decode to text was not encoded as CloudEvents has it: kept as it came.
-    let value = if std::str::from_utf8(&decoded).is_ok() { decoded } else { bytes.to_vec() };
-    Header { name: format!("ce_{attribute}").into(), value: Some(value.into()) }
+    if std::str::from_utf8(&decoded).is_ok() { decoded } else { bytes.into() }
 }
 
 /// The fields and the body of a stored record: the mirror of [`Draft::from_fields`].
@@ -165,12 +166,12 @@ pub(in crate::http) fn fields_of(record: &Record) -> (HeaderMap, Bytes) {
     }
     let shown = shown(&record.headers);
     // Fields are text: types have no place among them.
-    let types = read_header_types(&record.headers).map(|(index, _)| index);
-    for (_, header) in record.headers.iter().enumerate().filter(|(index, _)| types != Some(*index)) {
-        let property = property_index(header).and_then(|index| Some((&PROPERTIES[index], shown[index].as_deref()?)));
+    let types = read_header_types(&record.headers);
+    for (header, _) in typed_headers(&record.headers, types.as_ref()) {
+        let property = property_index(&header).and_then(|index| Some((&PROPERTIES[index], shown[index].as_deref()?)));
         match property {
             Some((property, text)) if is_field(text.as_bytes()) => fields.put(property.field, text.as_bytes()),
-            _ => fields.put_header(header),
+            _ => fields.put_header(&header),
         }
     }
     (fields.0, record.value.clone().unwrap_or_default())
@@ -194,10 +195,10 @@ impl Fields {
         }
     }
 
-    fn put_header(&mut self, header: &Header) {
+    fn put_header(&mut self, header: &Header<'_>) {
         // Kafka's own clients write UTF-8 names; a name that is not cannot be told from one that is by anybody.
-        let name = String::from_utf8_lossy(&header.name);
-        let Some(value) = &header.value else {
+        let name = String::from_utf8_lossy(header.name);
+        let Some(value) = header.value else {
             return self.put(&format!("tidegate-null-header-{}", encode_name(&name)), b"");
         };
         match name.strip_prefix("ce_") {

@@ -9,11 +9,11 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
-use tidegate_engine::batch::{Header, Record};
+use tidegate_engine::batch::{Header, Headers, Record};
 use utoipa::ToSchema;
 
 use super::{Draft, PROPERTIES, parse_time, print_time, property_index, shown};
-use crate::broker::{HeaderType, property, read_header_types};
+use crate::broker::{HeaderType, property, read_header_types, typed_headers};
 use crate::http::error::{Problem, Result};
 use crate::http::schema::{DurationText, IdempotencyKeyText, TimeText};
 use crate::units;
@@ -133,9 +133,7 @@ impl MessageBody<'_> {
             ..Draft::default()
         };
         for (index, header) in std::mem::take(&mut self.headers).into_iter().enumerate() {
-            let (header, of) = header.into_header().map_err(|e| e.within(format_args!("headers[{index}]")))?;
-            draft.types.extend(of.map(|of| (index, of)));
-            draft.headers.push(header);
+            header.add_to(&mut draft).map_err(|e| e.within(format_args!("headers[{index}]")))?;
         }
         if self.value.is_some_and(|value| value.get() != "null") && self.content_type.is_none() {
             self.content_type = Some("application/json".to_owned());
@@ -214,9 +212,8 @@ impl TimeBody {
 }
 
 impl HeaderBody<'_> {
-    fn into_header(self) -> Result<(Header, Option<HeaderType>)> {
+    fn add_to(self, draft: &mut Draft) -> Result<()> {
         let given = self.of.as_deref().map(header_type).transpose()?;
-        let name = Bytes::from(self.name);
         let (value, implied) = match (self.value, self.base64) {
             (Some(json), None) => header_value(json, given.as_ref())?,
             (None, Some(base64)) => (Some(decode("base64", &base64)?), None),
@@ -227,7 +224,9 @@ impl HeaderBody<'_> {
         {
             return Err(Problem::invalid(format!("the value is not of type {}", of.name())));
         }
-        Ok((Header { name, value }, given.or(implied)))
+        draft.types.extend(given.or(implied).map(|of| (draft.headers.len(), of)));
+        draft.headers.push(&self.name, value.as_deref());
+        Ok(())
     }
 }
 
@@ -406,13 +405,16 @@ impl<'a> MessageView<'a> {
     ) -> Self {
         let mut shown = shown(&record.headers);
         let types = read_header_types(&record.headers);
-        for (index, _) in types.iter().flat_map(|(_, types)| types) {
+        let typed = typed_headers(&record.headers, types.as_ref());
+        for (header, _) in typed.clone().filter(|(_, of)| of.is_some()) {
             // A field of its own would not tell the type.
-            if let Some(property) = property_index(&record.headers[*index]) {
+            if let Some(property) = property_index(&header) {
                 shown[property] = None;
             }
         }
-        let headers = headers_view(&record.headers, &shown, types);
+        let has_own_field = |header: &Header<'_>| property_index(header).is_some_and(|at| shown[at].is_some());
+        let others = typed.filter(|(header, _)| !has_own_field(header));
+        let headers = others.map(|(header, of)| HeaderView::new(&header, of)).collect();
         let properties = PropertiesView::new(shown);
         let body = BodyView::new(record.value.as_deref(), properties.content_type.as_deref());
         let delivery_attempt = delivered.as_ref().map(|of| of.attempt);
@@ -520,34 +522,16 @@ impl<'a> PropertiesView<'a> {
     }
 }
 
-fn headers_view<'a>(
-    headers: &'a [Header],
-    shown: &super::Shown<'_>,
-    types: Option<(usize, Vec<(usize, HeaderType)>)>,
-) -> Vec<HeaderView<'a>> {
-    let (hidden, types) = types.map_or((None, Vec::new()), |(hidden, types)| (Some(hidden), types));
-    let mut types = types.into_iter().peekable();
-    let mut views = Vec::new();
-    for (index, header) in headers.iter().enumerate() {
-        let of = types.next_if(|(at, _)| *at == index).map(|(_, of)| of);
-        let has_own_field = property_index(header).is_some_and(|property| shown[property].is_some());
-        if hidden != Some(index) && !has_own_field {
-            views.push(HeaderView::new(header, of));
-        }
-    }
-    views
-}
-
 impl<'a> HeaderView<'a> {
-    fn new(header: &'a Header, of: Option<HeaderType>) -> Self {
-        let name = String::from_utf8_lossy(&header.name);
-        let text = header.value.as_deref().map(std::str::from_utf8);
-        let (value, base64) = match (text, &header.value) {
-            (None, _) => (Some(HeaderValueView::Null), None),
-            (Some(Ok(text)), _) => (Some(header_value_view(text, of.as_ref())), None),
-            (Some(Err(_)), value) => (None, value.as_ref().map(|value| BASE64_STANDARD.encode(value))),
+    fn new(header: &Header<'a>, of: Option<&HeaderType>) -> Self {
+        let name = String::from_utf8_lossy(header.name);
+        let text = header.value.map(|value| std::str::from_utf8(value).map_err(|_| value));
+        let (value, base64) = match text {
+            None => (Some(HeaderValueView::Null), None),
+            Some(Ok(text)) => (Some(header_value_view(text, of)), None),
+            Some(Err(value)) => (None, Some(BASE64_STANDARD.encode(value))),
         };
-        Self { name, value, base64, of: of.map(|of| of.name()) }
+        Self { name, value, base64, of: of.map(HeaderType::name) }
     }
 }
 
@@ -561,11 +545,8 @@ fn header_value_view<'a>(text: &'a str, of: Option<&HeaderType>) -> HeaderValueV
 }
 
 impl<'a> DeadLetterView<'a> {
-    fn new(headers: &'a [Header]) -> Option<Self> {
-        let text = |name: &str| {
-            let header = headers.iter().rfind(|header| header.name == name)?;
-            std::str::from_utf8(header.value.as_ref()?).ok()
-        };
+    fn new(headers: &'a Headers) -> Option<Self> {
+        let text = |name| std::str::from_utf8(headers.named(name).last()??).ok();
         Some(Self {
             reason: text(property::DEAD_LETTER_REASON)?,
             topic: text(property::DEAD_LETTER_TOPIC),

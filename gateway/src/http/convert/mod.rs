@@ -13,7 +13,7 @@ mod tests;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use tidegate_engine::batch::Header;
+use tidegate_engine::batch::{Header, Headers};
 
 use super::error::{Problem, Result};
 use crate::broker::{Draft, property};
@@ -23,16 +23,16 @@ impl Draft {
     /// Sets a property from its text.
     fn set(&mut self, property: &Property, text: &str) -> Result<()> {
         let stored = property.form.stored(text).map_err(|reason| Problem::invalid(reason).within(property.json))?;
-        if self.headers.iter().any(|header| header.name == property.record) {
+        if self.headers.named(property.record).next().is_some() {
             return Err(Problem::invalid(format!("{} is given twice", property.json)));
         }
-        self.push(property.record, stored);
+        self.headers.push(property.record, Some(stored.as_bytes()));
         Ok(())
     }
 
     /// Checks what the parts say together.
     fn check(self) -> Result<Self> {
-        if self.delay.is_some() && self.headers.iter().any(|header| header.name == property::DELIVER_AT) {
+        if self.delay.is_some() && self.headers.named(property::DELIVER_AT).next().is_some() {
             return Err(Problem::invalid("deliver_at and delay are two ways to say one thing: give one"));
         }
         Ok(self)
@@ -87,17 +87,17 @@ pub(super) const PROPERTIES: [Property; 11] = [
 type Shown<'a> = [Option<Cow<'a, str>>; PROPERTIES.len()];
 
 /// A property is shown in its own field if the record has it once, and its text reads back as what is stored.
-fn shown(headers: &[Header]) -> Shown<'_> {
+fn shown(headers: &Headers) -> Shown<'_> {
     PROPERTIES.each_ref().map(|property| {
-        let mut named = headers.iter().filter(|header| header.name == property.record);
-        let (header, None) = (named.next()?, named.next()) else { return None };
-        property.form.shown(std::str::from_utf8(header.value.as_ref()?).ok()?)
+        let mut named = headers.named(property.record);
+        let (value, None) = (named.next()?, named.next()) else { return None };
+        property.form.shown(std::str::from_utf8(value?).ok()?)
     })
 }
 
 /// Which property a header is.
-fn property_index(header: &Header) -> Option<usize> {
-    PROPERTIES.iter().position(|property| header.name == property.record)
+fn property_index(header: &Header<'_>) -> Option<usize> {
+    PROPERTIES.iter().position(|property| header.name == property.record.as_bytes())
 }
 
 impl Form {
