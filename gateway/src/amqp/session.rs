@@ -52,6 +52,8 @@ pub(super) struct Session<'a> {
     pub(super) confirmations: FuturesOrdered<BoxFuture<'static, Confirmation>>,
     /// Something was published or settled that may not be durable yet.
     pub(super) unsynced: bool,
+    /// A request that is not answered before what came ahead of it has found space on the disk.
+    held: Option<(u16, Method)>,
     /// Channels to be closed for what they published.
     pub(super) failed: Vec<(ChannelKey, Exception)>,
     /// Queues that end with the connection.
@@ -82,6 +84,7 @@ impl<'a> Session<'a> {
             settling: Settling::default(),
             confirmations: FuturesOrdered::new(),
             unsynced: false,
+            held: None,
             failed: Vec::new(),
             channels_opened: 0,
             blocked: false,
@@ -111,6 +114,7 @@ impl<'a> Session<'a> {
             let more = self.deliver().await?;
             let has_frames = self.wire.reader.has_frames();
             let (may_read, more) = (self.may_read(), more || (has_frames && self.may_read()));
+            let waits_for_space = self.is_stuck() || self.held.is_some();
             let next_look = self.keep_pace()?;
             let Wire { reader, outbox, socket } = &mut self.wire;
             let (mut input, mut output) = socket.halves();
@@ -129,7 +133,7 @@ impl<'a> Session<'a> {
                 }
                 read = reader.fill(&mut input), if may_read && !has_frames && next_look.is_none() => self.note_read(read?)?,
                 () = tokio::time::sleep_until(next_look.unwrap_or(self.last_read)), if next_look.is_some() => self.look()?,
-                () = tokio::time::sleep(FULL_DISK_PAUSE), if self.publishing.is_stuck() || self.settling.is_stuck() => {}
+                () = tokio::time::sleep(FULL_DISK_PAUSE), if waits_for_space => {}
                 () = &mut drained => return Err(Ended::Drained),
                 () = std::future::ready(()), if more => {}
             }
@@ -139,14 +143,15 @@ impl<'a> Session<'a> {
     /// Handles what has come. What filled all the room it was given is probably not all: the rest is taken in before anything
     /// is done with it, so that a group that was sent together stays together.
     async fn take_in(&mut self) -> Result<(), Ended> {
+        self.answer_held().await?;
         for left in (0..READS_TOGETHER).rev() {
             self.publish_whole()?;
             while self.may_read()
                 && let Some(frame) = self.wire.reader.next_frame()?
             {
-                if let Some((channel, method)) = self.frame(frame)? {
-                    // Boxed, because it is rare, and the session's own future is as large as the largest in it.
-                    Box::pin(self.request(channel, method)).await?;
+                if let Some(request) = self.frame(frame)? {
+                    self.held = Some(request);
+                    self.answer_held().await?;
                 }
                 self.publish_whole()?;
             }
@@ -180,7 +185,13 @@ impl<'a> Session<'a> {
     pub(super) fn may_read(&self) -> bool {
         self.wire.outbox.len() < self.listener.config.max_unsent_bytes
             && !self.publishing.is_stuck()
+            && self.held.is_none()
             && self.publishing.unconfirmed() < self.listener.config.max_unconfirmed
+    }
+
+    /// What was published or settled waits for space on the disk.
+    fn is_stuck(&self) -> bool {
+        self.publishing.is_stuck() || self.settling.is_stuck()
     }
 
     fn wake(&mut self, woken: Result<ConsumerId, Aborted>) {
@@ -246,6 +257,27 @@ impl<'a> Session<'a> {
             method => return Ok(Some(method)),
         };
         done.map(|()| None).map_err(|exception| (about, exception))
+    }
+
+    /// Handles the request that came last, unless something ahead of it waits for space on the disk: then the session goes on,
+    /// with its heartbeats, reads nothing more, and comes back to it.
+    async fn answer_held(&mut self) -> Result<(), Ended> {
+        let Some((id, method)) = self.held.take() else { return Ok(()) };
+        let gathered = self.offer_gathered().await;
+        match gathered {
+            Ok(()) if self.is_stuck() => {
+                self.held = Some((id, method));
+                Ok(())
+            }
+            // Boxed, because it is rare, and the session's own future is as large as the largest in it.
+            Ok(()) => Box::pin(self.request(id, method)).await,
+            Err(exception) => self.fail(id, exception, (method.class_id(), method.method_id(), method.name())),
+        }
+    }
+
+    async fn offer_gathered(&mut self) -> Result<()> {
+        self.settle_gathered()?;
+        self.publish_gathered().await
     }
 
     /// Handles a request of a channel.
@@ -326,6 +358,11 @@ impl<'a> Session<'a> {
         match method {
             B::Recover { requeue } => {
                 self.recover(id, requeue)?;
+                if self.is_stuck() {
+                    // Nothing is left to be given back when it comes round again.
+                    self.held = Some((id, Method::Basic(B::Recover { requeue })));
+                    return Ok(());
+                }
                 self.catch_up().await?;
                 self.reply(id, Method::Basic(B::RecoverOk {}));
                 Ok(())
@@ -372,15 +409,9 @@ impl<'a> Session<'a> {
             .ok_or_else(|| Exception::new(Code::ChannelError, "expected 'channel.open'"))
     }
 
-    /// Everything that came before is as durable as it will be: what is answered from here on is answered in its light.
+    /// Everything that came before is as durable as it will be: what is answered from here on is answered in its light. A
+    /// request is held back until it has found space.
     pub(super) async fn catch_up(&mut self) -> Result<()> {
-        self.settle_gathered()?;
-        self.publish_gathered().await?;
-        while self.publishing.is_stuck() || self.settling.is_stuck() {
-            tokio::time::sleep(FULL_DISK_PAUSE).await;
-            self.settle_gathered()?;
-            self.publish_gathered().await?;
-        }
         while let Some(confirmation) = self.confirmations.next().await {
             self.confirm_with_company(confirmation);
         }
