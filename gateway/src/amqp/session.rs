@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use futures_util::FutureExt;
 use futures_util::future::{Abortable, Aborted, BoxFuture};
@@ -26,6 +26,7 @@ use super::connection::{Ended, Wire};
 use super::error::{Code, Exception, Result};
 use super::handshake::Opened;
 use super::pace::Pace;
+use super::space::FULL_DISK_PAUSE;
 use crate::broker::OwnerId;
 use crate::listener::Drain;
 
@@ -53,7 +54,7 @@ pub(super) struct Session<'a> {
     /// Something was published or settled that may not be durable yet.
     pub(super) unsynced: bool,
     /// A request that is not answered before what came ahead of it has found space on the disk.
-    held: Option<(u16, Method)>,
+    pub(super) held: Option<(u16, Method)>,
     /// Channels to be closed for what they published.
     pub(super) failed: Vec<(ChannelKey, Exception)>,
     /// Queues that end with the connection.
@@ -61,7 +62,7 @@ pub(super) struct Session<'a> {
     /// Bytes of messages begun and not finished.
     pub(super) unfinished_bytes: usize,
     /// The client was told that publishing waits.
-    blocked: bool,
+    pub(super) blocked: bool,
     channels_opened: u32,
     pub(super) last_read: Instant,
     pub(super) last_written: Instant,
@@ -189,11 +190,6 @@ impl<'a> Session<'a> {
             && self.publishing.unconfirmed() < self.listener.config.max_unconfirmed
     }
 
-    /// What was published or settled waits for space on the disk.
-    fn is_stuck(&self) -> bool {
-        self.publishing.is_stuck() || self.settling.is_stuck()
-    }
-
     fn wake(&mut self, woken: Result<ConsumerId, Aborted>) {
         if let Ok(consumer) = woken {
             self.make_ready(consumer);
@@ -259,29 +255,8 @@ impl<'a> Session<'a> {
         done.map(|()| None).map_err(|exception| (about, exception))
     }
 
-    /// Handles the request that came last, unless something ahead of it waits for space on the disk: then the session goes on,
-    /// with its heartbeats, reads nothing more, and comes back to it.
-    async fn answer_held(&mut self) -> Result<(), Ended> {
-        let Some((id, method)) = self.held.take() else { return Ok(()) };
-        let gathered = self.offer_gathered().await;
-        match gathered {
-            Ok(()) if self.is_stuck() => {
-                self.held = Some((id, method));
-                Ok(())
-            }
-            // Boxed, because it is rare, and the session's own future is as large as the largest in it.
-            Ok(()) => Box::pin(self.request(id, method)).await,
-            Err(exception) => self.fail(id, exception, (method.class_id(), method.method_id(), method.name())),
-        }
-    }
-
-    async fn offer_gathered(&mut self) -> Result<()> {
-        self.settle_gathered()?;
-        self.publish_gathered().await
-    }
-
     /// Handles a request of a channel.
-    async fn request(&mut self, id: u16, method: Method) -> Result<(), Ended> {
+    pub(super) async fn request(&mut self, id: u16, method: Method) -> Result<(), Ended> {
         let about = (method.class_id(), method.method_id(), method.name());
         if looks_at_messages(&method) {
             // What this connection published for its own consumers is theirs first.
@@ -506,24 +481,6 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Tells a client that cares when publishing begins to wait for space, and when it goes on.
-    fn say_whether_blocked(&mut self) {
-        let is_stuck = self.publishing.is_stuck();
-        if std::mem::replace(&mut self.blocked, is_stuck) == is_stuck {
-            return;
-        }
-        let method = if is_stuck {
-            self.listener.metrics.blocked.add(1);
-            Connection::Blocked { reason: "low on disk".into() }
-        } else {
-            self.listener.metrics.blocked.sub(1);
-            Connection::Unblocked {}
-        };
-        if self.opened.connection_blocked {
-            self.reply(0, Method::Connection(method));
-        }
-    }
-
     /// Gives back what the channel holds.
     fn leave_channel(&mut self, id: u16) -> Result<()> {
         let Some(channel) = self.channels.get_mut(&id) else { return Ok(()) };
@@ -577,9 +534,6 @@ impl<'a> Session<'a> {
 
 /// So many reads, each of all the room there was, are handled as one.
 const READS_TOGETHER: usize = 4;
-
-/// While the disk is full, publishing is tried again this often.
-const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
 
 /// Whether the answer says what is in a queue.
 fn looks_at_messages(method: &Method) -> bool {
