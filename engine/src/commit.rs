@@ -61,6 +61,7 @@ impl Watch {
                 _ => watch.notify.notify_one(),
             }
         }
+        shard.hasten(&mut inner);
         drop(inner);
         watch
     }
@@ -75,6 +76,7 @@ impl Watch {
             Some(signal) if !closed => signal.add(&watch.notify),
             _ => watch.notify.notify_one(),
         }
+        shard.hasten(&mut inner);
         drop(inner);
         watch
     }

@@ -9,13 +9,14 @@ use parking_lot::MutexGuard;
 use crate::counters::Counters;
 use crate::gather::Gather;
 use crate::log::{Entry, IndexEntry, Segment, SegmentKind, Writer, add_index_entries};
-use crate::shard::{Inner, Kind, Pending, Shard, state_reserve};
+use crate::partition::Partition;
+use crate::shard::{Haste, Inner, Kind, Pending, Shard, state_reserve};
 use crate::store::Destination;
 use crate::waiting::Wakes;
 use crate::{Durability, Error, PartitionId, Result};
 
 /// One group commit takes at most about so many bytes.
-const MAX_COMMIT_BYTES: usize = 8 << 20;
+pub(crate) const MAX_COMMIT_BYTES: usize = 8 << 20;
 /// While the disk is full the committer tries again so often.
 const DISK_FULL_RETRY: Duration = Duration::from_millis(100);
 
@@ -52,7 +53,7 @@ impl Shard {
         if inner.has_no_work() && inner.failed.is_none() {
             self.work.wait(&mut inner);
         }
-        if inner.has_time() && inner.failed.is_none() {
+        if self.has_time(&inner) && inner.failed.is_none() {
             self.work.wait_for(&mut inner, self.config.lazy_commit);
         }
         let waiting = inner.pending.len();
@@ -75,6 +76,15 @@ impl Shard {
         self.work.wait_for(inner, wait.1);
         inner.gathering = 1;
         gather.learn(before, inner.pending.len());
+    }
+
+    /// There is something to do that nobody waits for.
+    fn has_time(&self, inner: &Inner) -> bool {
+        !inner.has_no_work()
+            && !inner.snapshot_wanted
+            && !inner.mark_wanted
+            && inner.pending_bytes < self.lazy_bytes()
+            && inner.pending.iter().all(|pending| pending.haste != Haste::Awaited)
     }
 
     /// Commits what is queued, once. False when there was nothing to do.
@@ -172,7 +182,8 @@ impl Shard {
         let last = taken.last().map(|pending| pending.number);
         let has_entries = taken.iter().any(|pending| !pending.entries.is_empty());
         // What somebody waits for without a sync goes where it is soonest.
-        let soonest = taken.iter().any(|pending| pending.durability != Durability::Fsync && pending.is_urgent());
+        let soonest =
+            taken.iter().any(|pending| pending.durability != Durability::Fsync && pending.haste == Haste::Awaited);
         let to = if soonest { Destination::PageCache } else { Destination::Disk };
         let entries = taken.iter().flat_map(|pending| &pending.entries);
         let written = (has_entries || mark).then(|| writer.write(entries, size, to)).transpose()?;
@@ -323,13 +334,14 @@ impl Inner {
         self.pending.is_empty() && !self.snapshot_wanted && !self.mark_wanted
     }
 
-    /// Something to do that nobody waits for.
-    pub(crate) fn has_time(&self) -> bool {
-        !self.has_no_work()
-            && !self.snapshot_wanted
-            && !self.mark_wanted
-            && self.pending_bytes < MAX_COMMIT_BYTES
-            && !self.pending.iter().any(Pending::is_urgent)
+    /// Whether somebody waits to read what these bring.
+    pub(crate) fn has_readers(&self, entries: &[Entry]) -> bool {
+        let has_readers = |id| self.state.partition(id).is_ok_and(Partition::has_readers);
+        entries.iter().any(|entry| match entry {
+            Entry::Batch { partition, .. } => has_readers(*partition),
+            Entry::Shared { targets, .. } => targets.iter().any(|(id, _)| has_readers(*id)),
+            Entry::State(_) => false,
+        })
     }
 
     fn put_back(&mut self, taken: Vec<Pending>) {
@@ -385,11 +397,6 @@ impl Needed {
 impl Pending {
     pub(crate) fn size(&self) -> usize {
         self.entries.iter().map(Entry::size).sum()
-    }
-
-    /// Whether somebody waits for it: to be told, or to read it.
-    pub(crate) fn is_urgent(&self) -> bool {
-        self.durability != Durability::Memory || self.entries.iter().any(|entry| !matches!(entry, Entry::State(_)))
     }
 
     fn finish(self, result: &Result<()>) {

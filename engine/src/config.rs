@@ -95,8 +95,9 @@ pub struct EngineConfig {
     pub read_ahead_bytes: usize,
     /// The longest the committer waits for more appends to write with one sync, where waiting has paid; zero never waits.
     pub commit_gather: Duration,
-    /// What nobody waits for (acknowledgements without an answer) is written after so long, or with the next thing that
-    /// somebody does: the longest it can be forgotten in a crash. At most 10 seconds.
+    /// What nobody waits for (acknowledgements without an answer; publishes to `memory` topics without one, until somebody
+    /// waits to read them) is written after so long, or with the next thing that somebody does: the longest it can be
+    /// forgotten in a crash. At most 10 seconds.
     pub lazy_commit: Duration,
     /// Appends admitted but not yet written; a further append waits.
     pub pending_bytes: usize,

@@ -234,8 +234,16 @@ impl Engine {
     /// Calls made one after the other keep their order on every partition.
     pub async fn append(&self, writes: Vec<Write>) -> Appends {
         let budget = self.shard.admit(writes.iter().map(|write| write.batch.bytes.len()).sum()).await;
-        let (results, commit) = self.shard.append(writes, budget);
+        let (results, commit) = self.shard.append(writes, budget, true);
         Appends { results, commit }
+    }
+
+    /// Appends batches for a publisher that is told nothing of it but a refusal: a result for each, in order. What goes to
+    /// topics of [`crate::Durability::Memory`] only is written, and can be read, when somebody waits to read it, or within
+    /// `lazy_commit`; [`Engine::sync`] waits for it. Otherwise as [`Engine::append`].
+    pub async fn append_untold(&self, writes: Vec<Write>) -> Vec<Result<Appended>> {
+        let budget = self.shard.admit(writes.iter().map(|write| write.batch.bytes.len()).sum()).await;
+        self.shard.append(writes, budget, false).0
     }
 
     /// Appends batches and progress together or not at all.

@@ -66,6 +66,12 @@ impl Partition {
         self.wake_groups(id, wakes);
     }
 
+    /// Somebody waits for more.
+    pub(crate) fn has_readers(&self) -> bool {
+        let is_awaited = |signal: &Weak<Signal>| signal.upgrade().is_some_and(|signal| signal.is_awaited());
+        !self.readers.is_empty() || self.groups.iter().any(is_awaited)
+    }
+
     /// Wakes every waiter.
     pub(crate) fn wake(&mut self, id: PartitionId, wakes: &mut Wakes) {
         self.readers.wake_all(wakes);

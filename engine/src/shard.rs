@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::ahead::AheadCache;
 use crate::batch::Batch;
+use crate::committer::MAX_COMMIT_BYTES;
 use crate::counters::Counters;
 use crate::group::DeadLetter;
 use crate::log::{Buffers, Entry, Segment, SegmentId, SegmentKind, StoredManifest, TailCache, Writer};
@@ -150,6 +151,17 @@ pub(crate) enum Purpose {
     Freeing,
 }
 
+/// How soon something queued is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Haste {
+    /// Somebody waits to be told of it, or to read it.
+    Awaited,
+    /// Nobody does yet, but who wants to read waits for it.
+    Unseen,
+    /// A change of state, which is seen as it is made.
+    Seen,
+}
+
 /// Entries that must be in one block, and who waits for them.
 pub(crate) struct Pending {
     pub entries: Vec<Entry>,
@@ -157,6 +169,7 @@ pub(crate) struct Pending {
     /// Of the last change of state up to here.
     pub number: u64,
     pub durability: Durability,
+    pub haste: Haste,
     pub done: Option<oneshot::Sender<Result<()>>>,
     /// Held until it is written, or until the disk is found full.
     pub budget: Option<OwnedSemaphorePermit>,
@@ -233,11 +246,12 @@ impl Shard {
         Ok(self.queue(inner, entries, kind, durability, None))
     }
 
-    /// Appends batches, each on its own.
+    /// Appends batches, each on its own. `told`: somebody waits to hear of it.
     pub(crate) fn append(
         &self,
         writes: Vec<Write>,
         budget: Option<OwnedSemaphorePermit>,
+        told: bool,
     ) -> (Vec<Result<Appended>>, Commit) {
         let now_ms = self.environment.clock.now_ms();
         let mut inner = self.lock();
@@ -251,11 +265,12 @@ impl Shard {
             }
             results.push(result);
         }
-        let commit = if results.iter().all(Result::is_err) {
-            Commit::ready(Ok(()))
-        } else {
-            self.queue(&mut inner, entries, Kind::Publish, durability, budget)
-        };
+        if results.iter().all(Result::is_err) {
+            return (results, Commit::ready(Ok(())));
+        }
+        let is_awaited = told || durability != Durability::Memory || inner.has_readers(&entries);
+        let haste = if is_awaited { Haste::Awaited } else { Haste::Unseen };
+        let commit = self.queue_with(&mut inner, entries, Kind::Publish, durability, budget, haste);
         (results, commit)
     }
 
@@ -283,26 +298,53 @@ impl Shard {
         durability: Durability,
         budget: Option<OwnedSemaphorePermit>,
     ) -> Commit {
+        let is_state = entries.iter().all(|entry| matches!(entry, Entry::State(_)));
+        let haste = if is_state && durability == Durability::Memory { Haste::Seen } else { Haste::Awaited };
+        self.queue_with(inner, entries, kind, durability, budget, haste)
+    }
+
+    fn queue_with(
+        &self,
+        inner: &mut Inner,
+        entries: Vec<Entry>,
+        kind: Kind,
+        durability: Durability,
+        budget: Option<OwnedSemaphorePermit>,
+        haste: Haste,
+    ) -> Commit {
         inner.queued += u64::from(kind != Kind::Publish);
-        let mut pending = Pending { entries, kind, number: inner.queued, durability, done: None, budget };
+        let mut pending = Pending { entries, kind, number: inner.queued, durability, haste, done: None, budget };
         inner.count_pending(&pending);
-        let urgent = pending.is_urgent();
-        // A change of state is seen as it is made; what is published, when it has been written.
-        let commit = match urgent {
-            true => {
-                let (done, wait) = oneshot::channel();
-                pending.done = Some(done);
-                Commit::waiting(wait)
-            }
-            false => Commit::ready(Ok(())),
+        let is_awaited = haste == Haste::Awaited;
+        let commit = if is_awaited {
+            let (done, wait) = oneshot::channel();
+            pending.done = Some(done);
+            Commit::waiting(wait)
+        } else {
+            Commit::ready(Ok(()))
         };
         inner.pending.push_back(pending);
-        // The first one ends the committer's rest. What nobody waits for does not end its patience.
+        // The first one ends the committer's rest. What nobody waits for does not end its patience, unless it is much.
         let is_first = inner.pending.len() == 1 && inner.gathering == 1;
-        if is_first || (urgent && inner.pending.len() >= inner.gathering) {
+        let is_much = inner.pending_bytes >= self.lazy_bytes();
+        if is_first || is_much || (is_awaited && inner.pending.len() >= inner.gathering) {
             self.work.notify_one();
         }
         commit
+    }
+
+    /// Somebody waits to read: what was queued without haste is wanted now.
+    pub(crate) fn hasten(&self, inner: &mut Inner) {
+        let mut unseen = inner.pending.iter_mut().filter(|pending| pending.haste == Haste::Unseen).peekable();
+        if unseen.peek().is_some() {
+            unseen.for_each(|pending| pending.haste = Haste::Awaited);
+            self.work.notify_one();
+        }
+    }
+
+    /// More is not left waiting: publishers may wait for the room it takes.
+    pub(crate) fn lazy_bytes(&self) -> usize {
+        MAX_COMMIT_BYTES.min(self.config.pending_bytes / 2)
     }
 
     /// What a write is: new, a repeat, or refused. Changes nothing.

@@ -46,6 +46,10 @@ impl Readers {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn wake_all(&mut self, wakes: &mut Wakes) {
         wakes.0.extend(self.0.drain().map(|(_, (_, waiter))| waiter));
     }
@@ -65,6 +69,10 @@ impl Signal {
 
     pub(crate) fn remove(&self, waiter: &Arc<Notify>) {
         self.waiters.lock().remove(&key(waiter));
+    }
+
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.waiters.lock().is_empty()
     }
 
     /// Wakes everybody. They are told once.

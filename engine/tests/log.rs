@@ -4,11 +4,14 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use support::*;
+use tidegate_engine::group::GroupConfig;
 use tidegate_engine::store::Environment;
 use tidegate_engine::store::faulty::{End, Fault, FaultyStore, SimulatedClock};
-use tidegate_engine::{Durability, Engine, EngineConfig, Error, TopicConfig, TopicName, Write};
+use tidegate_engine::{Durability, Engine, EngineConfig, Error, GroupName, TopicConfig, TopicName, Write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_written_is_read_and_survives_reopening() {
@@ -55,6 +58,67 @@ async fn what_is_acknowledged_can_be_read_however_durable_it_is() {
             assert_eq!(engine.read(partition, offset, 1).await.unwrap().batches.len(), 1, "{durability:?}");
         }
     }
+    engine.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_waits_for_is_written_together_and_at_once_when_somebody_comes_to_read() {
+    let directory = tempfile::tempdir().unwrap();
+    // So long that only a reader, or `sync`, can have ended it.
+    let long = Duration::from_secs(10);
+    let config = EngineConfig { lazy_commit: long, maintenance_interval: long, ..small() };
+    let engine = Engine::open(config, Environment::local(directory.path()).unwrap()).unwrap().0;
+    let config = TopicConfig { durability: Durability::Memory, ..TopicConfig::default() };
+    let partition = topic(&engine, "orders", 1, config).await.partitions[0];
+    let publish = async |count: u64| {
+        for _ in 0..count {
+            engine.append_untold(vec![Write::new(partition, batch(&["value"]))]).await.pop().unwrap().unwrap();
+        }
+    };
+    let end = || engine.partition(partition).unwrap().high_watermark;
+    let blocks = || engine.counters().blocks.load(Ordering::Relaxed);
+
+    engine.sync().unwrap().wait().await.unwrap();
+    let before = blocks();
+    publish(100).await;
+    assert_eq!((end(), blocks()), (0, before), "nobody waits");
+    tokio::time::timeout(long / 2, engine.watch(&[(partition, 0)]).changed()).await.unwrap();
+    assert_eq!((end(), blocks()), (100, before + 1), "all together, for the reader");
+
+    publish(1).await;
+    let group = GroupName::new("default", "workers").unwrap();
+    let config = GroupConfig { topics: vec![name("orders")], ..GroupConfig::default() };
+    engine.create_group(group.clone(), config).unwrap().wait().await.unwrap();
+    let mut watch = engine.watch_group(&group);
+    publish(1).await;
+    tokio::time::timeout(long / 2, watch.changed()).await.unwrap();
+    assert!(end() > 100, "a reader who was there first");
+
+    publish(1).await;
+    engine.sync().unwrap().wait().await.unwrap();
+    assert_eq!(end(), 103, "synced");
+    engine.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn much_that_nobody_waits_for_is_written_so_that_there_is_room_for_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let long = Duration::from_secs(10);
+    let config = EngineConfig { lazy_commit: long, pending_bytes: 16 << 10, ..small() };
+    let engine = Engine::open(config, Environment::local(directory.path()).unwrap()).unwrap().0;
+    let config = TopicConfig { durability: Durability::Memory, ..TopicConfig::default() };
+    let partition = topic(&engine, "orders", 1, config).await.partitions[0];
+    let value = "x".repeat(1 << 10);
+    let publish = async {
+        for count in 0..100 {
+            engine.append_untold(vec![Write::new(partition, batch(&[&value]))]).await.pop().unwrap().unwrap();
+            if count == 0 {
+                // Now the committer has seen it, and waits.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    };
+    tokio::time::timeout(long / 2, publish).await.unwrap();
     engine.close().await.unwrap();
 }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import amqp_page
 from figures import ratio, short, table
-from parts import SHAPES
+from parts import SHAPES, WARM_UP
 from system import ROOT
 
 SYSTEMS = {"kafka": "Apache Kafka 4.3.1", "fsync": "Tidegate, fsync", "page-cache": "Tidegate, page-cache"}
@@ -111,8 +111,9 @@ CPU is the user and system time of the broker's process. `integration/bench` run
 ## Produce
 
 Kafka's own `ProducerPerformance`, acks=all, one partition. Kafka as it comes does not sync; Tidegate with `fsync` does before it
-answers. The limit is a program that receives the same bytes, checks them (CRC-32C), writes them into space already written and
-syncs (fdatasync) or not, and does nothing else.
+answers. Each broker has taken {2 * WARM_UP:,} messages before and given them out again, so that Kafka's runs compiled. The limit is a
+program that receives the same bytes, checks them (CRC-32C), writes them into space already written and syncs (fdatasync) or not,
+and does nothing else.
 
 {throughput(r, "produce", produce_floor(r))}
 

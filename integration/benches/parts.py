@@ -13,6 +13,7 @@ from system import CACHE, KAFKA, LIMITS, ROOT, TIDEGATE, Kafka, Process, Tidegat
 
 SHAPES = [(100, 16_384), (100, 262_144), (1024, 16_384), (1024, 262_144)]
 BYTES = {100: 400_000_000, 1024: 1_000_000_000}
+WARM_UP = 2_000_000
 
 
 def say(text):
@@ -82,9 +83,11 @@ def throughput(results, rounds, scale):
     for _ in range(rounds):
         for name, start, durability in systems:
             with start() as broker:
+                # So much that Kafka's broker runs compiled.
                 broker.create_topics(["warm-up"], durability)
-                produce(broker, "warm-up", 100, 16_384, 500_000)
-                consume(broker, "warm-up", 500_000)
+                for batch in (16_384, 262_144):
+                    produce(broker, "warm-up", 100, batch, WARM_UP)
+                consume(broker, "warm-up", 2 * WARM_UP)
                 for size, batch in SHAPES:
                     topic, messages = f"s{size}-b{batch}", int(BYTES[size] * scale) // size
                     broker.create_topics([topic], durability)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tidegate_engine::batch::{Batch, BatchBuilder};
-use tidegate_engine::{Appends, Commit, Error as EngineError, PartitionId, Write};
+use tidegate_engine::{Appended, Appends, Commit, Error as EngineError, PartitionId, Write};
 
 use super::channel::ChannelKey;
 use super::codec::{Basic, ContentHeader, Method, Properties, Publish, Text};
@@ -391,8 +391,8 @@ impl Session<'_> {
             return Ok(());
         }
         let outbound = self.publishing.take()?;
-        let Appends { results, commit } = self.append(&outbound).await;
-        let mut commits = vec![commit];
+        let mut commits = Vec::new();
+        let results = self.append(&outbound, &mut commits).await;
         let mut refused = Vec::new();
         for (outbound, result) in outbound.into_iter().zip(results) {
             match result {
@@ -405,8 +405,14 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn append(&mut self, outbound: &[Outbound]) -> Appends {
-        self.listener.broker.publish(outbound.iter().map(|outbound| outbound.write.clone()).collect()).await
+    async fn append(&mut self, outbound: &[Outbound], commits: &mut Vec<Commit>) -> Vec<Result<Appended, EngineError>> {
+        let writes = outbound.iter().map(|outbound| outbound.write.clone()).collect();
+        if self.publishing.sequences.is_empty() {
+            return self.listener.broker.publish_untold(writes).await;
+        }
+        let Appends { results, commit } = self.listener.broker.publish(writes).await;
+        commits.push(commit);
+        results
     }
 
     /// A batch was refused: because one of its queues is gone meanwhile, or because of one of its messages. The others get
@@ -429,11 +435,10 @@ impl Session<'_> {
             return Ok(());
         }
         for single in outbound.singly(broker.engine().config().max_decompressed_bytes)? {
-            let Appends { mut results, commit } = self.append(std::slice::from_ref(&single)).await;
-            match results.pop() {
+            match self.append(std::slice::from_ref(&single), commits).await.pop() {
                 Some(Err(EngineError::DiskFull)) => self.publishing.stuck.push(single),
                 Some(Err(error)) => refused.extend(single.publishers.into_iter().map(|one| (one, error.clone()))),
-                Some(Ok(_)) | None => commits.push(commit),
+                Some(Ok(_)) | None => {}
             }
         }
         Ok(())

@@ -116,6 +116,12 @@ impl Broker {
         self.engine.append(writes).await
     }
 
+    /// Appends batches for a publisher that is told nothing of it but a refusal; see
+    /// [`tidegate_engine::Engine::append_untold`].
+    pub async fn publish_untold(&self, writes: Vec<Write>) -> Vec<tidegate_engine::Result<Appended>> {
+        self.engine.append_untold(writes).await
+    }
+
     /// Appends all or nothing.
     ///
     /// # Errors

@@ -33,8 +33,9 @@ pub struct EngineSettings {
     #[serde(with = "units::duration")]
     #[schemars(with = "String")]
     commit_gather: Duration,
-    /// What nobody waits for (acknowledgements without an answer) is written after so long, or with the next thing that
-    /// somebody does: the longest it can be forgotten in a crash. At most `10s`.
+    /// What nobody waits for (acknowledgements without an answer; publishes to `memory` topics without one, until somebody
+    /// waits to read them) is written after so long, or with the next thing that somebody does: the longest it can be
+    /// forgotten in a crash. At most `10s`.
     #[serde(with = "units::duration")]
     #[schemars(with = "String")]
     lazy_commit: Duration,
