@@ -10,7 +10,7 @@ use crate::counters::Counters;
 use crate::gather::Gather;
 use crate::log::{Entry, IndexEntry, Segment, SegmentKind, Writer, add_index_entries};
 use crate::partition::Partition;
-use crate::shard::{Haste, Inner, Pending, Shard};
+use crate::shard::{Haste, Inner, Kind, Pending, Shard, state_reserve};
 use crate::store::Destination;
 use crate::waiting::Wakes;
 use crate::{Durability, Error, PartitionId, Result};
@@ -93,20 +93,19 @@ impl Shard {
     /// [`Error::DiskFull`]: what did not fit is still queued. Any other: the shard is poisoned.
     pub(crate) fn turn(&self) -> Result<bool> {
         let mut writer = self.writer.lock();
-        let Some((mut taken, mark)) = self.take(writer.next_sequence() + 1) else { return Ok(false) };
-        let mut committed = self.commit(&mut writer, &mut taken, mark);
+        let Some((mut taken, mut mark)) = self.take(writer.next_sequence() + 1) else { return Ok(false) };
+        let mut committed =
+            self.make_room(&mut writer, &taken).and_then(|()| self.commit(&mut writer, &mut taken, mark));
         if committed == Err(Error::DiskFull) {
-            let room = writer.room();
-            let mut fitting = self.put_back_all_but(room, taken);
-            committed = if fitting.is_empty() { Ok(()) } else { self.commit(&mut writer, &mut fitting, mark) };
-            committed = committed.and(Err(Error::DiskFull));
-            taken = fitting;
+            taken = self.put_back(&writer, taken, true);
+            mark &= self.has_unmarked_changes(&writer);
+            committed = self.commit(&mut writer, &mut taken, mark).and(Err(Error::DiskFull));
         }
         match committed {
             Ok(()) => Ok(true),
             Err(Error::DiskFull) => {
                 if !taken.is_empty() {
-                    drop(self.put_back_all_but(0, taken));
+                    self.put_back(&writer, taken, false);
                 }
                 Err(Error::DiskFull)
             }
@@ -118,26 +117,30 @@ impl Shard {
         }
     }
 
-    /// The disk is full. Returns the first of those taken, that fit the space there is. The rest is queued again and written
-    /// when it can be, for its changes are made; but who waits for it, or for anything behind it, is told.
-    fn put_back_all_but(&self, room: u64, mut taken: Vec<Pending>) -> Vec<Pending> {
-        let mut size = 0;
-        let mut fits = |pending: &Pending| {
-            size += pending.size() as u64;
-            size <= room
-        };
-        let rest = taken.split_off(taken.iter().take_while(|pending| fits(pending)).count());
+    /// The disk is full. What was taken is queued again and written when it can be, for its changes are made; but who waits for
+    /// anything in the queue is told. Returns, if that is wanted, what of the queue fits the space there is.
+    fn put_back(&self, writer: &Writer, taken: Vec<Pending>, take_fitting: bool) -> Vec<Pending> {
         let mut inner = self.lock();
         inner.note_disk_full();
-        // It was of a state with these applied, and they are not written.
-        inner.snapshot_wanted |= inner.snapshot_taken.take().is_some();
-        inner.put_back(rest);
+        // It was to be of a state with all of these applied, and they are not written.
+        if inner.snapshot_taken.as_ref().is_some_and(|(_, next_sequence)| *next_sequence > writer.next_sequence()) {
+            inner.snapshot_taken = None;
+            inner.snapshot_wanted = true;
+        }
+        inner.put_back(taken);
+        let fitting = if take_fitting { inner.take_fitting(writer.room()) } else { Vec::new() };
         // Who waits to be admitted is let through, to be refused.
         inner.pending.iter_mut().for_each(|pending| drop(pending.budget.take()));
         let undecided = inner.pending.iter_mut().filter_map(|pending| pending.done.take()).collect::<Vec<_>>();
         drop(inner);
         undecided.into_iter().for_each(|done| drop(done.send(Err(Error::Undecided))));
-        taken
+        fitting
+    }
+
+    /// Whether a mark would tell of anything new; while the disk is full space for others is not to be had.
+    fn has_unmarked_changes(&self, writer: &Writer) -> bool {
+        let inner = self.lock();
+        writer.room() > 0 && inner.durable < inner.written
     }
 
     /// Takes from the queue what makes one block, and a snapshot of the state as of exactly that block if one is wanted.
@@ -157,20 +160,25 @@ impl Shard {
             && let Some(pending) = inner.pending.pop_front()
         {
             bytes += pending.size();
+            inner.discount_pending(&pending);
             taken.push(pending);
         }
-        inner.pending_bytes -= bytes;
         if everything && let Err(error) = self.take_snapshot(&mut inner, next_sequence) {
             tracing::warn!(%error, "no snapshot could be taken");
         }
         Some((taken, mark || everything))
     }
 
+    /// Goes on in the next segment where the active one is too full.
+    fn make_room(&self, writer: &mut Writer, taken: &[Pending]) -> Result<()> {
+        let mut needed = Needed::default();
+        taken.iter().for_each(|pending| needed.add(pending));
+        let needed = needed.bytes(state_reserve(self.config.segment_bytes));
+        if needed > writer.room() && !writer.is_empty() { self.roll(writer) } else { Ok(()) }
+    }
+
     fn commit(&self, writer: &mut Writer, taken: &mut Vec<Pending>, mark: bool) -> Result<()> {
         let size = taken.iter().map(Pending::size).sum::<usize>();
-        if size as u64 > writer.room() && !writer.is_empty() {
-            self.roll(writer)?;
-        }
         let last = taken.last().map(|pending| pending.number);
         let has_entries = taken.iter().any(|pending| !pending.entries.is_empty());
         // What somebody waits for without a sync goes where it is soonest.
@@ -277,7 +285,7 @@ impl Shard {
         let poisoned = Error::Poisoned(error.to_string());
         let mut inner = self.lock();
         inner.failed = Some(poisoned.clone());
-        inner.pending_bytes = 0;
+        (inner.pending_bytes, inner.pending_change_bytes) = (0, 0);
         let pending = std::mem::take(&mut inner.pending);
         drop(inner);
         pending.into_iter().for_each(|pending| pending.finish(&Err(poisoned.clone())));
@@ -287,7 +295,8 @@ impl Shard {
 
 impl Inner {
     fn note_progress(&mut self, written: Option<u64>, durable: bool) {
-        self.written = written.unwrap_or(self.written);
+        // What was overtaken has an earlier number.
+        self.written = self.written.max(written.unwrap_or(0));
         if durable {
             self.durable = self.written;
         }
@@ -337,9 +346,51 @@ impl Inner {
 
     fn put_back(&mut self, taken: Vec<Pending>) {
         for pending in taken.into_iter().rev() {
-            self.pending_bytes += pending.size();
+            self.count_pending(&pending);
             self.pending.push_front(pending);
         }
+    }
+
+    /// Takes from the queue what fits `room`: the first of the batches, and the first of the changes of state, which may overtake
+    /// batches that wait for space, but not what is both.
+    fn take_fitting(&mut self, room: u64) -> Vec<Pending> {
+        let (mut needed, reserve) = (Needed::default(), self.reserve);
+        let (mut batch_waits, mut change_waits) = (false, false);
+        let (fitting, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending).into_iter().partition(|pending| {
+            let is_next = !change_waits && (pending.kind == Kind::Change || !batch_waits);
+            let mut with_it = needed;
+            with_it.add(pending);
+            let fits = is_next && with_it.bytes(reserve) <= room;
+            if fits {
+                needed = with_it;
+            } else {
+                batch_waits |= pending.kind != Kind::Change;
+                change_waits |= pending.kind != Kind::Publish;
+            }
+            fits
+        });
+        self.pending = rest.into();
+        fitting.iter().for_each(|pending| self.discount_pending(pending));
+        fitting
+    }
+}
+
+/// Space of a segment that what is to be written needs.
+#[derive(Debug, Clone, Copy, Default)]
+struct Needed {
+    batches: u64,
+    changes: u64,
+}
+
+impl Needed {
+    fn add(&mut self, pending: &Pending) {
+        let of = if pending.kind == Kind::Change { &mut self.changes } else { &mut self.batches };
+        *of += pending.size() as u64;
+    }
+
+    /// Batches leave a reserve for changes of state: those with them, or others.
+    fn bytes(self, reserve: u64) -> u64 {
+        if self.batches == 0 { self.changes } else { self.batches + self.changes.max(reserve) }
     }
 }
 

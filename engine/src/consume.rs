@@ -15,7 +15,7 @@ use crate::group::{
 };
 use crate::log::Entry;
 use crate::record::StateRecord;
-use crate::shard::{Inner, Origin, Shard};
+use crate::shard::{Inner, Kind, Origin, Purpose, Shard};
 use crate::{Appended, Atomic, Commit, Durability, Engine, Error, GroupName, PartitionId, Result, header_names};
 
 /// One read for a consumer brings about so much, whatever it asks for: the rest is kept for the next time, and a reader that
@@ -127,8 +127,8 @@ async fn hand_out(
     if gathered.request.acknowledge {
         // What is handed out must be written down as done.
         let runs: usize = decoded.iter().map(|batch| batch.records.len() + 1).sum();
-        inner.check_writable(&[], true)?;
-        inner.check_room(name.name().len() + MAX_SETTLEMENT_BYTES + MAX_RUN_BYTES * runs, true)?;
+        inner.check_writable(&[], Purpose::Change)?;
+        inner.check_room(name.name().len() + MAX_SETTLEMENT_BYTES + MAX_RUN_BYTES * runs, Purpose::Change)?;
     }
     let dead = shard.walk(&mut inner, name, partition, offset, &decoded, gathered)?;
     shard.keep_skipped(&mut inner, name);
@@ -272,9 +272,9 @@ impl Shard {
     ) -> Result<(Vec<Result<()>>, Commit)> {
         let clock = &self.environment.clock;
         let mut inner = self.lock();
-        inner.check_writable(&[], true)?;
+        inner.check_writable(&[], Purpose::Change)?;
         // A refusal must leave the leases as they are, so the room is looked for before they are settled.
-        inner.check_room(name.name().len() + MAX_SETTLEMENT_BYTES * (settlements.len() + 1), true)?;
+        inner.check_room(name.name().len() + MAX_SETTLEMENT_BYTES * (settlements.len() + 1), Purpose::Change)?;
         let durability = if told { settlement_durability(&inner, settlements) } else { Durability::Memory };
         let group = inner.state.group_mut(name)?;
         let frees = group.would_free(settlements);
@@ -481,7 +481,7 @@ impl Shard {
         for (name, _) in &atomic.settlements {
             self.after_return(&mut inner, name);
         }
-        Ok((appended, self.queue(&mut inner, entries, Durability::Fsync, budget)))
+        Ok((appended, self.queue(&mut inner, entries, Kind::Both, Durability::Fsync, budget)))
     }
 
     fn ensure_group(&self, inner: &mut Inner, name: &GroupName) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::log::{SNAPSHOT_MAGIC, SegmentKind, TailCache, Writer, recover, seal_o
 use crate::record::StateRecord;
 use crate::retention::LastLook;
 use crate::schedule::SCHEDULE_PARTITION;
-use crate::shard::{Inner, Origin, Shard};
+use crate::shard::{Inner, Kind, Origin, Purpose, Shard, state_reserve};
 use crate::state::SNAPSHOT_VERSION;
 use crate::store::Environment;
 use crate::waiting::Wakes;
@@ -35,6 +35,7 @@ impl Shard {
             state,
             pending: std::collections::VecDeque::new(),
             pending_bytes: 0,
+            pending_change_bytes: 0,
             gathering: 1,
             queued: 0,
             written: 0,
@@ -47,6 +48,7 @@ impl Shard {
             active: recovered.position.segment.id,
             spare: recovered.spare,
             room: writer.room(),
+            reserve: state_reserve(config.segment_bytes),
             disk_full: false,
             failed: None,
             snapshot_wanted: recovered.replayed_bytes >= config.segment_bytes / 2,
@@ -196,9 +198,9 @@ impl Shard {
         }
         let done = StateRecord::ScheduledDone { offset };
         entries.push(crate::log::Entry::State(done.encode()?));
-        inner.check_writable(&entries, true)?;
+        inner.check_writable(&entries, Purpose::Change)?;
         inner.state.apply(&done);
-        drop(self.queue(&mut inner, entries, Durability::Fsync, None));
+        drop(self.queue(&mut inner, entries, Kind::Both, Durability::Fsync, None));
         Ok(true)
     }
 

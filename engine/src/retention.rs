@@ -4,7 +4,8 @@
 //! Until then records older than their topic's limit can be read, also those that were so when they were written. Space
 //! is not lost by it: it comes back in whole segments, so bytes are looked at when a segment is full. A topic is over its
 //! limit by what a segment holds and a round of maintenance lets in, however fast it is written. On a full disk waiting for the
-//! interval would refuse publishes for nothing: there every round looks at both limits.
+//! interval would refuse publishes for nothing: there every round looks at both limits. But it notes only what gives space
+//! back, because it has little space to note it in.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::log::{IndexEntry, SegmentId};
 use crate::maintain::millis;
 use crate::partition::Partition;
 use crate::record::StateRecord;
-use crate::shard::{Inner, Shard};
+use crate::shard::{Inner, Purpose, Shard};
 use crate::{Durability, PartitionId, Retention};
 
 /// When topics were last held to their limits.
@@ -51,7 +52,7 @@ impl Shard {
         let records: Vec<_> =
             starts.into_iter().map(|(partition, offset)| StateRecord::LogStart { partition, offset }).collect();
         let done = records.is_empty()
-            || match self.change_all(&mut inner, records, Durability::PageCache) {
+            || match self.change_for(Purpose::Freeing, &mut inner, records, Durability::PageCache) {
                 Ok(_) => true,
                 Err(error) => {
                     tracing::warn!(%error, "retention has to wait");
@@ -71,6 +72,10 @@ impl Shard {
 fn new_starts(inner: &Inner, due: Due, now_ms: i64) -> Vec<(PartitionId, u64)> {
     let mut starts = Vec::new();
     let mut acknowledged = None;
+    let is_worth_noting = |partition: &Partition, start: u64| {
+        let is_full = inner.disk_full && inner.spare.is_none();
+        start > partition.log_start && (!is_full || partition.chunks.front().is_some_and(|first| first.end <= start))
+    };
     for topic in inner.state.topics() {
         let retention = &topic.config.retention;
         if !retention.until_acknowledged && !due.bytes {
@@ -83,7 +88,7 @@ fn new_starts(inner: &Inner, due: Due, now_ms: i64) -> Vec<(PartitionId, u64)> {
                 let acknowledged = acknowledged.get_or_insert_with(|| inner.state.acknowledged_by_all());
                 start = start.max(acknowledged.get(id).copied().unwrap_or(start));
             }
-            if start > partition.log_start {
+            if is_worth_noting(partition, start) {
                 starts.push((*id, start.min(partition.high_watermark)));
             }
         }

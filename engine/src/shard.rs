@@ -29,8 +29,12 @@ use crate::{Appended, Commit, Durability, EngineConfig, Error, PartitionId, Resu
 /// Memory of reads kept for the next ones: of four of the largest, which is as many as a machine of a few cores has at a time.
 /// No setting: less makes reads of cold data cost more processor time, and more would be used by more cores only.
 const READ_BUFFER_BYTES: usize = 16 << 20;
-/// Space kept for settlements and other changes of state while the disk is full, so that consuming can go on.
-pub(crate) const STATE_RESERVE_BYTES: u64 = 1 << 20;
+/// Space of the active segment that is kept from batches: for settlements and other changes of state while the disk is full,
+/// so that consuming can go on. Less where a segment is smaller than so many times as much.
+const STATE_RESERVE_BYTES: u64 = 1 << 20;
+const SEGMENTS_RESERVE: u64 = 64;
+/// A part of it is kept from those, too: for what gives space back, which must not find that consuming has used up the rest.
+const FREEING_SHARE: u64 = 4;
 
 /// The unit of ownership and of durability. See the module.
 pub(crate) struct Shard {
@@ -66,9 +70,11 @@ pub(crate) struct Inner {
     pub state: State,
     pub pending: VecDeque<Pending>,
     pub pending_bytes: usize,
+    /// Of these, what are changes of state alone.
+    pub pending_change_bytes: usize,
     /// The committer is woken when so many are queued.
     pub gathering: usize,
-    /// Changes queued, written and synced since the shard was opened, as the number of the last one.
+    /// Changes of state queued, written and synced since the shard was opened, as the number of the last one.
     pub queued: u64,
     pub written: u64,
     pub durable: u64,
@@ -86,6 +92,8 @@ pub(crate) struct Inner {
     pub spare: Option<Arc<Segment>>,
     /// Bytes that still fit the active segment, as of the last commit.
     pub room: u64,
+    /// Of these, what batches leave alone.
+    pub reserve: u64,
     /// The last attempt to reserve space failed.
     pub disk_full: bool,
     /// Why nothing can be written any more.
@@ -120,6 +128,29 @@ pub(crate) enum Origin {
     Engine,
 }
 
+/// What of the log something is, for its order while there is no space for all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Batches with their idempotency keys and delivery times, or nothing at all. It gives no space back, and no change of state
+    /// is about a record that was not written yet, so such changes may be written before it.
+    Publish,
+    /// Changes of state alone. They keep their order.
+    Change,
+    /// Batches with changes of state that belong to them: nothing is written before it.
+    Both,
+}
+
+/// What space is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Batches.
+    Publish,
+    /// Changes of state.
+    Change,
+    /// Changes of state that give space back.
+    Freeing,
+}
+
 /// How soon something queued is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Haste {
@@ -134,6 +165,8 @@ pub(crate) enum Haste {
 /// Entries that must be in one block, and who waits for them.
 pub(crate) struct Pending {
     pub entries: Vec<Entry>,
+    pub kind: Kind,
+    /// Of the last change of state up to here.
     pub number: u64,
     pub durability: Durability,
     pub haste: Haste,
@@ -194,12 +227,23 @@ impl Shard {
         records: Vec<StateRecord>,
         durability: Durability,
     ) -> Result<Commit> {
+        self.change_for(Purpose::Change, inner, records, durability)
+    }
+
+    pub(crate) fn change_for(
+        &self,
+        purpose: Purpose,
+        inner: &mut Inner,
+        records: Vec<StateRecord>,
+        durability: Durability,
+    ) -> Result<Commit> {
         let entries = records.iter().map(|record| record.encode().map(Entry::State)).collect::<Result<Vec<_>>>()?;
-        inner.check_writable(&entries, true)?;
+        inner.check_writable(&entries, purpose)?;
         for record in &records {
             inner.state.apply(record);
         }
-        Ok(self.queue(inner, entries, durability, None))
+        let kind = if entries.is_empty() { Kind::Publish } else { Kind::Change };
+        Ok(self.queue(inner, entries, kind, durability, None))
     }
 
     /// Appends batches, each on its own. `told`: somebody waits to hear of it.
@@ -226,7 +270,7 @@ impl Shard {
         }
         let is_awaited = told || durability != Durability::Memory || inner.has_readers(&entries);
         let haste = if is_awaited { Haste::Awaited } else { Haste::Unseen };
-        let commit = self.queue_with(&mut inner, entries, durability, budget, haste);
+        let commit = self.queue_with(&mut inner, entries, Kind::Publish, durability, budget, haste);
         (results, commit)
     }
 
@@ -250,25 +294,27 @@ impl Shard {
         &self,
         inner: &mut Inner,
         entries: Vec<Entry>,
+        kind: Kind,
         durability: Durability,
         budget: Option<OwnedSemaphorePermit>,
     ) -> Commit {
-        let is_state = entries.iter().all(|entry| matches!(entry, Entry::State(_)));
-        let haste = if is_state && durability == Durability::Memory { Haste::Seen } else { Haste::Awaited };
-        self.queue_with(inner, entries, durability, budget, haste)
+        let is_seen = kind == Kind::Change && durability == Durability::Memory;
+        let haste = if is_seen { Haste::Seen } else { Haste::Awaited };
+        self.queue_with(inner, entries, kind, durability, budget, haste)
     }
 
     fn queue_with(
         &self,
         inner: &mut Inner,
         entries: Vec<Entry>,
+        kind: Kind,
         durability: Durability,
         budget: Option<OwnedSemaphorePermit>,
         haste: Haste,
     ) -> Commit {
-        inner.pending_bytes += entries.iter().map(Entry::size).sum::<usize>();
-        inner.queued += 1;
-        let mut pending = Pending { entries, number: inner.queued, durability, haste, done: None, budget };
+        inner.queued += u64::from(kind != Kind::Publish);
+        let mut pending = Pending { entries, kind, number: inner.queued, durability, haste, done: None, budget };
+        inner.count_pending(&pending);
         let is_awaited = haste == Haste::Awaited;
         let commit = if is_awaited {
             let (done, wait) = oneshot::channel();
@@ -340,7 +386,7 @@ impl Shard {
         if write.deliver_at_ms.is_some() && inner.state.schedule.len() >= self.config.max_scheduled {
             return Err(Error::LimitReached { setting: "max_scheduled", limit: self.config.max_scheduled });
         }
-        inner.check_room(write.batch.bytes.len() + 64, false)?;
+        inner.check_room(write.batch.bytes.len() + 64, Purpose::Publish)?;
         Ok(None)
     }
 
@@ -427,23 +473,47 @@ impl Inner {
     }
 
     /// Whether entries may be queued.
-    pub(crate) fn check_writable(&self, entries: &[Entry], state_only: bool) -> Result<()> {
+    pub(crate) fn check_writable(&self, entries: &[Entry], purpose: Purpose) -> Result<()> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        self.check_room(entries.iter().map(Entry::size).sum(), state_only)
+        self.check_room(entries.iter().map(Entry::size).sum(), purpose)
     }
 
-    /// While the disk is full only what still fits the reserved space is taken, the last of it only for changes of state.
-    pub(crate) fn check_room(&self, bytes: usize, state_only: bool) -> Result<()> {
+    /// While the disk is full only what still fits the reserved space is taken. What batches leave of it is for changes of state,
+    /// whatever batches wait, and the last of that for those that give space back.
+    pub(crate) fn check_room(&self, bytes: usize, purpose: Purpose) -> Result<()> {
         if !self.disk_full || self.spare.is_some() {
             return Ok(());
         }
-        let reserve = if state_only { 0 } else { STATE_RESERVE_BYTES.min(self.room / 2) };
-        let needed = (self.pending_bytes + bytes) as u64 + reserve;
-        if needed <= self.room { Ok(()) } else { Err(Error::DiskFull) }
+        let (all, changes) = (self.pending_bytes as u64, self.pending_change_bytes as u64);
+        let for_changes = self.room.saturating_sub(all - changes).max(self.room.min(self.reserve));
+        let (queued, kept, room) = match purpose {
+            Purpose::Publish => (all, self.reserve, self.room),
+            Purpose::Change => (changes, self.reserve / FREEING_SHARE, for_changes),
+            Purpose::Freeing => (changes, 0, for_changes),
+        };
+        if queued + bytes as u64 + kept <= room { Ok(()) } else { Err(Error::DiskFull) }
+    }
+
+    pub(crate) fn count_pending(&mut self, pending: &Pending) {
+        let size = pending.size();
+        self.pending_bytes += size;
+        self.pending_change_bytes += if pending.kind == Kind::Change { size } else { 0 };
+    }
+
+    pub(crate) fn discount_pending(&mut self, pending: &Pending) {
+        let size = pending.size();
+        self.pending_bytes -= size;
+        self.pending_change_bytes -= if pending.kind == Kind::Change { size } else { 0 };
     }
 }
+
+/// What batches leave of a segment for changes of state.
+pub(crate) fn state_reserve(segment_bytes: u64) -> u64 {
+    STATE_RESERVE_BYTES.min(segment_bytes / SEGMENTS_RESERVE)
+}
+
 /// Adds one batch to the partitions' ends: one entry, however many they are. Returns the first one's offset.
 fn push(state: &mut State, partitions: Vec<PartitionId>, batch: Batch, entries: &mut Vec<Entry>) -> Result<u64> {
     if let [partition] = partitions[..] {

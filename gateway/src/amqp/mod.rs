@@ -27,6 +27,7 @@ mod reply_to;
 mod sender_selected;
 mod session;
 mod socket;
+mod space;
 #[cfg(test)]
 mod tests;
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use futures_util::FutureExt;
 use futures_util::future::{Abortable, Aborted, BoxFuture};
@@ -26,6 +26,7 @@ use super::connection::{Ended, Wire};
 use super::error::{Code, Exception, Result};
 use super::handshake::Opened;
 use super::pace::Pace;
+use super::space::FULL_DISK_PAUSE;
 use crate::broker::OwnerId;
 use crate::listener::Drain;
 
@@ -52,6 +53,8 @@ pub(super) struct Session<'a> {
     pub(super) confirmations: FuturesOrdered<BoxFuture<'static, Confirmation>>,
     /// Something was published or settled that may not be durable yet.
     pub(super) unsynced: bool,
+    /// A request that is not answered before what came ahead of it has found space on the disk.
+    pub(super) held: Option<(u16, Method)>,
     /// Channels to be closed for what they published.
     pub(super) failed: Vec<(ChannelKey, Exception)>,
     /// Queues that end with the connection.
@@ -59,7 +62,7 @@ pub(super) struct Session<'a> {
     /// Bytes of messages begun and not finished.
     pub(super) unfinished_bytes: usize,
     /// The client was told that publishing waits.
-    blocked: bool,
+    pub(super) blocked: bool,
     channels_opened: u32,
     pub(super) last_read: Instant,
     pub(super) last_written: Instant,
@@ -82,6 +85,7 @@ impl<'a> Session<'a> {
             settling: Settling::default(),
             confirmations: FuturesOrdered::new(),
             unsynced: false,
+            held: None,
             failed: Vec::new(),
             channels_opened: 0,
             blocked: false,
@@ -111,6 +115,7 @@ impl<'a> Session<'a> {
             let more = self.deliver().await?;
             let has_frames = self.wire.reader.has_frames();
             let (may_read, more) = (self.may_read(), more || (has_frames && self.may_read()));
+            let waits_for_space = self.is_stuck() || self.held.is_some();
             let next_look = self.keep_pace()?;
             let Wire { reader, outbox, socket } = &mut self.wire;
             let (mut input, mut output) = socket.halves();
@@ -129,7 +134,7 @@ impl<'a> Session<'a> {
                 }
                 read = reader.fill(&mut input), if may_read && !has_frames && next_look.is_none() => self.note_read(read?)?,
                 () = tokio::time::sleep_until(next_look.unwrap_or(self.last_read)), if next_look.is_some() => self.look()?,
-                () = tokio::time::sleep(FULL_DISK_PAUSE), if self.publishing.is_stuck() || self.settling.is_stuck() => {}
+                () = tokio::time::sleep(FULL_DISK_PAUSE), if waits_for_space => {}
                 () = &mut drained => return Err(Ended::Drained),
                 () = std::future::ready(()), if more => {}
             }
@@ -139,14 +144,15 @@ impl<'a> Session<'a> {
     /// Handles what has come. What filled all the room it was given is probably not all: the rest is taken in before anything
     /// is done with it, so that a group that was sent together stays together.
     async fn take_in(&mut self) -> Result<(), Ended> {
+        self.answer_held().await?;
         for left in (0..READS_TOGETHER).rev() {
             self.publish_whole()?;
             while self.may_read()
                 && let Some(frame) = self.wire.reader.next_frame()?
             {
-                if let Some((channel, method)) = self.frame(frame)? {
-                    // Boxed, because it is rare, and the session's own future is as large as the largest in it.
-                    Box::pin(self.request(channel, method)).await?;
+                if let Some(request) = self.frame(frame)? {
+                    self.held = Some(request);
+                    self.answer_held().await?;
                 }
                 self.publish_whole()?;
             }
@@ -180,6 +186,7 @@ impl<'a> Session<'a> {
     pub(super) fn may_read(&self) -> bool {
         self.wire.outbox.len() < self.listener.config.max_unsent_bytes
             && !self.publishing.is_stuck()
+            && self.held.is_none()
             && self.publishing.unconfirmed() < self.listener.config.max_unconfirmed
     }
 
@@ -249,7 +256,7 @@ impl<'a> Session<'a> {
     }
 
     /// Handles a request of a channel.
-    async fn request(&mut self, id: u16, method: Method) -> Result<(), Ended> {
+    pub(super) async fn request(&mut self, id: u16, method: Method) -> Result<(), Ended> {
         let about = (method.class_id(), method.method_id(), method.name());
         if looks_at_messages(&method) {
             // What this connection published for its own consumers is theirs first.
@@ -326,6 +333,11 @@ impl<'a> Session<'a> {
         match method {
             B::Recover { requeue } => {
                 self.recover(id, requeue)?;
+                if self.is_stuck() {
+                    // Nothing is left to be given back when it comes round again.
+                    self.held = Some((id, Method::Basic(B::Recover { requeue })));
+                    return Ok(());
+                }
                 self.catch_up().await?;
                 self.reply(id, Method::Basic(B::RecoverOk {}));
                 Ok(())
@@ -372,15 +384,9 @@ impl<'a> Session<'a> {
             .ok_or_else(|| Exception::new(Code::ChannelError, "expected 'channel.open'"))
     }
 
-    /// Everything that came before is as durable as it will be: what is answered from here on is answered in its light.
+    /// Everything that came before is as durable as it will be: what is answered from here on is answered in its light. A
+    /// request is held back until it has found space.
     pub(super) async fn catch_up(&mut self) -> Result<()> {
-        self.settle_gathered()?;
-        self.publish_gathered().await?;
-        while self.publishing.is_stuck() || self.settling.is_stuck() {
-            tokio::time::sleep(FULL_DISK_PAUSE).await;
-            self.settle_gathered()?;
-            self.publish_gathered().await?;
-        }
         while let Some(confirmation) = self.confirmations.next().await {
             self.confirm_with_company(confirmation);
         }
@@ -475,24 +481,6 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Tells a client that cares when publishing begins to wait for space, and when it goes on.
-    fn say_whether_blocked(&mut self) {
-        let is_stuck = self.publishing.is_stuck();
-        if std::mem::replace(&mut self.blocked, is_stuck) == is_stuck {
-            return;
-        }
-        let method = if is_stuck {
-            self.listener.metrics.blocked.add(1);
-            Connection::Blocked { reason: "low on disk".into() }
-        } else {
-            self.listener.metrics.blocked.sub(1);
-            Connection::Unblocked {}
-        };
-        if self.opened.connection_blocked {
-            self.reply(0, Method::Connection(method));
-        }
-    }
-
     /// Gives back what the channel holds.
     fn leave_channel(&mut self, id: u16) -> Result<()> {
         let Some(channel) = self.channels.get_mut(&id) else { return Ok(()) };
@@ -546,9 +534,6 @@ impl<'a> Session<'a> {
 
 /// So many reads, each of all the room there was, are handled as one.
 const READS_TOGETHER: usize = 4;
-
-/// While the disk is full, publishing is tried again this often.
-const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
 
 /// Whether the answer says what is in a queue.
 fn looks_at_messages(method: &Method) -> bool {

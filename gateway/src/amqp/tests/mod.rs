@@ -3,6 +3,7 @@
 
 mod any_method;
 mod behaviour;
+mod full_disk;
 mod limits;
 
 use std::sync::Arc;
@@ -40,6 +41,15 @@ impl Gateway {
         let directory = tempfile::tempdir().unwrap();
         let environment = Environment::local(directory.path()).unwrap();
         let settings = EngineConfig { segment_bytes: 32 << 20, ..EngineConfig::default() };
+        Self::on(environment, settings, config, directory).await
+    }
+
+    async fn on(
+        environment: Environment,
+        settings: EngineConfig,
+        config: Config,
+        directory: tempfile::TempDir,
+    ) -> Self {
         let (engine, _) = Engine::open(settings, environment).unwrap();
         let broker = Broker::open(engine.clone(), Settings::default()).unwrap();
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -91,13 +101,18 @@ pub(super) enum Ending {
 
 impl Client {
     pub(super) async fn open(&mut self) {
+        self.open_with(0).await;
+    }
+
+    /// Opens with a heartbeat of so many seconds.
+    pub(super) async fn open_with(&mut self, heartbeat: u16) {
         self.raw(&PROTOCOL_HEADER).await;
         assert!(matches!(self.method().await, Method::Connection(Connection::Start { .. })));
         self.send(0, Method::Connection(start_ok("PLAIN", b"\0guest\0guest"))).await;
         let Method::Connection(Connection::Tune { channel_max, frame_max, .. }) = self.method().await else {
             panic!("tune was expected");
         };
-        self.send(0, Method::Connection(Connection::TuneOk { channel_max, frame_max, heartbeat: 0 })).await;
+        self.send(0, Method::Connection(Connection::TuneOk { channel_max, frame_max, heartbeat })).await;
         self.send(0, Method::Connection(Connection::Open { virtual_host: "/".into() })).await;
         assert!(matches!(self.method().await, Method::Connection(Connection::OpenOk {})));
     }
