@@ -1,6 +1,7 @@
 """A broker under measurement: started, watched through /proc, stopped."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -19,6 +20,11 @@ RABBITMQ = ROOT / "integration" / "peers" / "rabbitmq"
 TIDEGATE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "tidegate"
 LIMITS = TIDEGATE.with_name("limits")
 TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def is_free(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def free_port():
@@ -149,7 +155,8 @@ class Kafka(Broker):
 
     def __init__(self):
         self.make_directory()
-        port = next(p for p in iter(free_port, None) if p < 65_000)
+        # Below those that connections are given, and with two free ones behind it.
+        port = next(p for p in iter(lambda: random.randrange(20_000, 32_000), None) if all(map(is_free, range(p, p + 3))))
         self.bootstrap = f"127.0.0.1:{port}"
         super().__init__([KAFKA / "serve", self.directory / "data", port], self.directory / "log")
         for _ in range(120):
@@ -168,7 +175,8 @@ class RabbitMQ(Broker):
 
     def __init__(self):
         self.make_directory()
-        port = next(p for p in iter(free_port, None) if p < 65_000)
+        # Below those that connections are given, and with two free ones behind it.
+        port = next(p for p in iter(lambda: random.randrange(20_000, 32_000), None) if all(map(is_free, range(p, p + 3))))
         self.amqp = f"127.0.0.1:{port}"
         super().__init__([RABBITMQ / "serve", self.directory / "data", port], self.directory / "log")
         for _ in range(240):
