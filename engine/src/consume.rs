@@ -15,7 +15,7 @@ use crate::group::{
 };
 use crate::log::Entry;
 use crate::record::StateRecord;
-use crate::shard::{Inner, Kind, Origin, Purpose, Shard};
+use crate::shard::{Haste, Inner, Kind, Origin, Purpose, Shard};
 use crate::{Appended, Atomic, Commit, Durability, Engine, Error, GroupName, PartitionId, Result, header_names};
 
 /// One read for a consumer brings about so much, whatever it asks for: the rest is kept for the next time, and a reader that
@@ -481,7 +481,7 @@ impl Shard {
         for (name, _) in &atomic.settlements {
             self.after_return(&mut inner, name);
         }
-        Ok((appended, self.queue(&mut inner, entries, Kind::Both, Durability::Fsync, budget)))
+        Ok((appended, self.queue(&mut inner, entries, Kind::Both, Durability::Fsync, Haste::Awaited, budget)))
     }
 
     fn ensure_group(&self, inner: &mut Inner, name: &GroupName) -> Result<()> {

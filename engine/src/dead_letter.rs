@@ -10,7 +10,7 @@ use crate::counters::Counters;
 use crate::group::{DeadLetter, Death, LeaseId, key_hash};
 use crate::log::Entry;
 use crate::record::StateRecord;
-use crate::shard::{Inner, Kind, Origin, Shard};
+use crate::shard::{Haste, Inner, Kind, Origin, Shard};
 use crate::{Durability, Error, GroupName, PartitionId, Result, TopicName, Write, header_names};
 
 impl Shard {
@@ -58,7 +58,7 @@ impl Shard {
         inner.state.apply(&done);
         // In a group ordered by key, the record may have kept others of its key back.
         self.after_return(&mut inner, name);
-        drop(self.queue(&mut inner, entries, Kind::Both, Durability::Fsync, None));
+        drop(self.queue(&mut inner, entries, Kind::Both, Durability::Fsync, Haste::Awaited, None));
         Ok(())
     }
 }

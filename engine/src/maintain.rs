@@ -9,7 +9,7 @@ use crate::log::{SNAPSHOT_MAGIC, SegmentKind, TailCache, Writer, recover, seal_o
 use crate::record::StateRecord;
 use crate::retention::LastLook;
 use crate::schedule::SCHEDULE_PARTITION;
-use crate::shard::{Inner, Kind, Origin, Purpose, Shard, state_reserve};
+use crate::shard::{Haste, Inner, Kind, Origin, Purpose, Shard, state_reserve};
 use crate::state::SNAPSHOT_VERSION;
 use crate::store::Environment;
 use crate::waiting::Wakes;
@@ -200,7 +200,7 @@ impl Shard {
         entries.push(crate::log::Entry::State(done.encode()?));
         inner.check_writable(&entries, Purpose::Change)?;
         inner.state.apply(&done);
-        drop(self.queue(&mut inner, entries, Kind::Both, Durability::Fsync, None));
+        drop(self.queue(&mut inner, entries, Kind::Both, Durability::Fsync, Haste::Awaited, None));
         Ok(true)
     }
 

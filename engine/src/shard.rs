@@ -243,7 +243,9 @@ impl Shard {
             inner.state.apply(record);
         }
         let kind = if entries.is_empty() { Kind::Publish } else { Kind::Change };
-        Ok(self.queue(inner, entries, kind, durability, None))
+        let is_seen = kind == Kind::Change && durability == Durability::Memory;
+        let haste = if is_seen { Haste::Seen } else { Haste::Awaited };
+        Ok(self.queue(inner, entries, kind, durability, haste, None))
     }
 
     /// Appends batches, each on its own. `told`: somebody waits to hear of it.
@@ -270,7 +272,7 @@ impl Shard {
         }
         let is_awaited = told || durability != Durability::Memory || inner.has_readers(&entries);
         let haste = if is_awaited { Haste::Awaited } else { Haste::Unseen };
-        let commit = self.queue_with(&mut inner, entries, Kind::Publish, durability, budget, haste);
+        let commit = self.queue(&mut inner, entries, Kind::Publish, durability, haste, budget);
         (results, commit)
     }
 
@@ -289,28 +291,15 @@ impl Shard {
         writes.into_iter().map(|write| self.place(inner, write, origin, now_ms, entries)).collect()
     }
 
-    /// Queues entries for the committer.
+    /// Queues entries for the committer. Who does not wait is told at once.
     pub(crate) fn queue(
         &self,
         inner: &mut Inner,
         entries: Vec<Entry>,
         kind: Kind,
         durability: Durability,
-        budget: Option<OwnedSemaphorePermit>,
-    ) -> Commit {
-        let is_seen = kind == Kind::Change && durability == Durability::Memory;
-        let haste = if is_seen { Haste::Seen } else { Haste::Awaited };
-        self.queue_with(inner, entries, kind, durability, budget, haste)
-    }
-
-    fn queue_with(
-        &self,
-        inner: &mut Inner,
-        entries: Vec<Entry>,
-        kind: Kind,
-        durability: Durability,
-        budget: Option<OwnedSemaphorePermit>,
         haste: Haste,
+        budget: Option<OwnedSemaphorePermit>,
     ) -> Commit {
         inner.queued += u64::from(kind != Kind::Publish);
         let mut pending = Pending { entries, kind, number: inner.queued, durability, haste, done: None, budget };
