@@ -292,6 +292,15 @@ async fn an_atomic_write_that_does_not_agree_with_itself_changes_nothing() {
 }
 
 #[tokio::test]
+async fn an_atomic_write_of_progress_alone_is_refused_after_the_end() {
+    let (_directory, engine, partition, workers) = started(1, GroupConfig::default()).await;
+    engine.close().await.unwrap();
+    let commit = OffsetCommit { partition, offset: 1, leader_epoch: -1, metadata: String::new() };
+    let atomic = Atomic { offsets: vec![(workers, vec![commit])], ..Atomic::default() };
+    assert!(matches!(engine.append_atomic(atomic).await, Err(Error::Closed)));
+}
+
+#[tokio::test]
 async fn a_group_that_starts_at_the_latest_record_sees_only_what_comes() {
     let (_directory, engine, partition, workers) =
         started(3, GroupConfig { start: Start::Latest, ..GroupConfig::default() }).await;
