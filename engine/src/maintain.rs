@@ -229,8 +229,15 @@ impl Shard {
             return Ok(());
         }
         let store = self.environment.store.as_ref();
+        self.store_snapshot(&contents, next_sequence).inspect_err(|_| {
+            // Unless there is a newer one by now.
+            self.lock().snapshot_taken.get_or_insert((contents, next_sequence));
+        })
+    }
+
+    fn store_snapshot(&self, contents: &[u8], next_sequence: u64) -> Result<()> {
         let name = format!("snapshot-{next_sequence:016x}");
-        store.put(&name, &contents).map_err(|e| match e.kind() {
+        store.put(&name, contents).map_err(|e| match e.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::DiskFull,
             _ => Error::io(format!("writing {name}"), &e),
         })?;
