@@ -45,6 +45,7 @@ impl Shard {
             segments: recovered.segments,
             sealed: recovered.sealed,
             segments_changed: true,
+            damaged: std::collections::HashSet::new(),
             active: recovered.position.segment.id,
             spare: recovered.spare,
             room: writer.room(),

@@ -87,6 +87,8 @@ pub(crate) struct Inner {
     pub sealed: BTreeMap<SegmentId, u64>,
     /// A segment was added or may have become unneeded since reclaim last looked.
     pub segments_changed: bool,
+    /// Segments that reclaim could not copy: it would fail again until an operator gives the damage up.
+    pub damaged: HashSet<SegmentId>,
     pub active: SegmentId,
     /// Created ahead of need, so that rolling does not wait for the disk.
     pub spare: Option<Arc<Segment>>,
