@@ -397,7 +397,8 @@ impl Shard {
             duplicate: true,
         };
         if let Some(key) = &write.dedupe
-            && let Some(used) = inner.state.dedupe.look_up(key, self.config.max_dedupe_keys)?
+            && let Some(used) =
+                inner.state.dedupe.look_up(key, self.config.max_dedupe_keys, |id| inner.state.partition(id).is_ok())?
         {
             return Ok(Some(repeat(used.base_offset)));
         }

@@ -383,3 +383,18 @@ async fn a_snapshot_that_found_no_space_is_stored_as_soon_as_there_is_some() {
     maintain(&engine, 3).await;
     assert!(engine.usage().segments < before, "what it is needed for");
 }
+
+/// A topic created anew is another one: what its name was used for before does not count.
+#[tokio::test]
+async fn an_idempotency_key_goes_with_its_topic() {
+    let (engine, _) = simulated(small());
+    let keyed =
+        |partition| Write { dedupe: Some(DedupeKey { key: 7, body: 1 }), ..Write::new(partition, batch(&["once"])) };
+    let before = kept_for_ever(&engine, "orders", false).await;
+    assert!(!write(&engine, keyed(before)).await.duplicate);
+    drop(engine.delete_topic(&name("orders")).unwrap());
+    let again = kept_for_ever(&engine, "orders", false).await;
+    assert!(!write(&engine, keyed(again)).await.duplicate);
+    assert!(write(&engine, keyed(again)).await.duplicate);
+    assert_eq!(read_all(&engine, again).await.len(), 1);
+}
