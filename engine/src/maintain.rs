@@ -229,7 +229,6 @@ impl Shard {
         if self.lock().failed.as_ref().is_some_and(|error| *error != Error::Closed) {
             return Ok(());
         }
-        let store = self.environment.store.as_ref();
         self.store_snapshot(&contents, next_sequence).inspect_err(|_| {
             // Unless there is a newer one by now.
             self.lock().snapshot_taken.get_or_insert((contents, next_sequence));
@@ -237,6 +236,7 @@ impl Shard {
     }
 
     fn store_snapshot(&self, contents: &[u8], next_sequence: u64) -> Result<()> {
+        let store = self.environment.store.as_ref();
         let name = format!("snapshot-{next_sequence:016x}");
         store.put(&name, contents).map_err(|e| match e.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::DiskFull,
