@@ -239,7 +239,11 @@ impl Recovery {
             self.check_torn(&segment, scanned.end, size)?;
         }
         let next = self.chain.map_or(0, |chain| chain.sequence);
-        if scanned.end > SEGMENT_HEADER_BYTES && next < self.replay_from {
+        // What does not check may have been there before the space was ours, unless it is told by its number.
+        let claimed = if scanned.torn { segment.header_at(scanned.end, size)? } else { None };
+        let is_used = scanned.end > SEGMENT_HEADER_BYTES
+            || claimed.is_some_and(|header| (next..self.replay_from).contains(&header.sequence));
+        if is_used && next < self.replay_from {
             let reason = format!("the log ends before block {}, up to which it was durable", self.replay_from);
             return Err(segment.corrupt(scanned.end, &reason));
         }
@@ -538,15 +542,15 @@ pub(crate) fn rebuild_footer(segment: &Segment, blocks_end: u64) -> Result<()> {
     Writer::new(position, 0).seal(&by_partition(&index)).map(drop)
 }
 
-fn by_partition(index: &[(PartitionId, IndexEntry)]) -> Vec<(PartitionId, Vec<IndexEntry>)> {
-    let mut sorted: HashMap<PartitionId, Vec<IndexEntry>> = HashMap::new();
-    for (id, entry) in index {
-        sorted.entry(*id).or_default().push(*entry);
 fn index_bytes(index: &[(PartitionId, IndexEntry)]) -> u64 {
     let partitions: HashSet<PartitionId> = index.iter().map(|(id, _)| *id).collect();
     max_index_bytes(index.len(), partitions.len())
 }
 
+fn by_partition(index: &[(PartitionId, IndexEntry)]) -> Vec<(PartitionId, Vec<IndexEntry>)> {
+    let mut sorted: HashMap<PartitionId, Vec<IndexEntry>> = HashMap::new();
+    for (id, entry) in index {
+        sorted.entry(*id).or_default().push(*entry);
     }
     let mut sorted: Vec<_> = sorted.into_iter().collect();
     sorted.sort_unstable_by_key(|(id, _)| *id);
