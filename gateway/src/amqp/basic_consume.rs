@@ -37,6 +37,8 @@ pub(super) struct Consumer {
     /// It has found nothing, and had credit ever since.
     waited: bool,
     attachment: Attachment,
+    /// It waits for the end of its queue.
+    watching: AbortHandle,
 }
 
 impl Consumer {
@@ -50,6 +52,7 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
+        self.watching.abort();
         if let Some(waiting) = &self.waiting {
             waiting.abort();
         }
@@ -113,6 +116,7 @@ impl Session<'_> {
             queued: false,
             waiting: None,
             waited: false,
+            watching: self.wake_after(number, attachment.gone()),
             attachment,
         };
         if !no_wait {
@@ -204,7 +208,17 @@ impl Session<'_> {
         Ok(!self.ready.is_empty() && !self.wire.outbox.is_full())
     }
 
+    /// Makes a consumer ready when something has happened.
+    fn wake_after(&self, number: ConsumerId, event: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        let (abort, registration) = AbortHandle::new_pair();
+        self.wakes.push(Abortable::new(event.map(move |()| number).boxed(), registration));
+        abort
+    }
+
     async fn turn(&mut self, number: ConsumerId) -> Result<()> {
+        if let Some(consumer) = self.consumers.get(&number).filter(|consumer| consumer.attachment.is_gone()) {
+            return Err(Exception::new(Code::NotFound, format!("queue '{}' was deleted", consumer.queue)));
+        }
         let Some(wanted) = self.wanted(number) else {
             if let Some(consumer) = self.consumers.get_mut(&number) {
                 consumer.waited = false;
@@ -218,14 +232,9 @@ impl Session<'_> {
             // Something may have come before the watch was made.
             deliveries = self.lease(number, wanted).await?;
             if deliveries.is_empty() {
-                let (abort, registration) = AbortHandle::new_pair();
-                let woken = async move {
-                    watch.changed().await;
-                    number
-                };
-                self.wakes.push(Abortable::new(woken.boxed(), registration));
+                let waiting = self.wake_after(number, async move { watch.changed().await });
                 if let Some(consumer) = self.consumers.get_mut(&number) {
-                    consumer.waiting = Some(abort);
+                    consumer.waiting = Some(waiting);
                     consumer.waited = true;
                 }
                 return Ok(());

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use tidegate_engine::group::GroupConfig;
 use tidegate_engine::{Commit, Durability, GroupName, Retention, TopicConfig, TopicName};
+use tokio_util::sync::CancellationToken;
 
 use super::exchanges::{check_new_name, unbound_entries, wait};
 use super::topology::{OwnerId, Queue, QueueSpec, Topology, queue_entry};
@@ -28,7 +29,7 @@ pub struct Attachment {
     broker: Broker,
     namespace: Arc<str>,
     queue: Arc<str>,
-    incarnation: u64,
+    gone: CancellationToken,
     exclusive: bool,
     counts_returns: bool,
 }
@@ -363,9 +364,9 @@ impl Broker {
         }
         queue.consumers += 1;
         queue.has_exclusive_consumer = exclusive;
-        let incarnation = queue.incarnation;
+        let gone = queue.gone.token().clone();
         let (namespace, queue) = (principal.namespace().into(), name.into());
-        Ok(Attachment { broker: self.clone(), namespace, queue, incarnation, exclusive, counts_returns })
+        Ok(Attachment { broker: self.clone(), namespace, queue, gone, exclusive, counts_returns })
     }
 }
 
@@ -376,11 +377,22 @@ impl Attachment {
         self.counts_returns
     }
 
+    /// The queue was deleted, whether there is another one of the name now or not.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone.is_cancelled()
+    }
+
+    /// Waits until the queue is deleted.
+    pub fn gone(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.gone.clone().cancelled_owned()
+    }
+
     fn leave(&self) -> Result<()> {
         let mut all = self.broker.routing.write();
         let Some(topology) = all.get_mut(&self.namespace) else { return Ok(()) };
         // The queue may have been deleted and declared again meanwhile: then this consumer was never one of its.
-        let queue = topology.queues.get_mut(&self.queue).filter(|queue| queue.incarnation == self.incarnation);
+        let queue = topology.queues.get_mut(&self.queue).filter(|_| !self.gone.is_cancelled());
         let Some(queue) = queue else { return Ok(()) };
         queue.consumers = queue.consumers.saturating_sub(1);
         queue.has_exclusive_consumer &= !self.exclusive;

@@ -365,10 +365,13 @@ def cancelled_by_the_server():
         channel.queue_declare("deleted", durable=True)
         cancelled = []
         channel.add_on_cancel_callback(lambda frame: cancelled.append(frame.method.consumer_tag))
-        tag = channel.basic_consume("deleted", print)
+        publish(other, "deleted", [b"x"])
+        channel.basic_qos(prefetch_count=1)
+        holding = Deliveries(channel, "deleted").wait(1)  # may be given nothing more, and is told all the same
+        idle = channel.basic_consume("deleted", print)
         other.queue_delete("deleted")
-        until("the cancellation", lambda: channel.connection.process_data_events(0.05) or cancelled)
-        equal(cancelled, [tag], "cancelled")
+        until("the cancellations", lambda: channel.connection.process_data_events(0.05) or len(cancelled) == 2)
+        equal(set(cancelled), {holding.tag, idle}, "cancelled")
         expect(channel.is_open, "the channel is closed")
 
 

@@ -12,6 +12,7 @@ use bindings::Bindings;
 pub(super) use stored::{binding_entry, exchange_entry, load, queue_entry};
 
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How an exchange chooses (AMQP 0-9-1, 3.1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,13 +84,13 @@ pub(super) struct Exchange {
 pub(super) struct Queue {
     pub spec: QueueSpec,
     pub owner: Option<OwnerId>,
-    /// Which of the queues that have had this name.
-    pub incarnation: u64,
     pub consumers: usize,
     /// One of them wants to be the only one.
     pub has_exclusive_consumer: bool,
     /// Its bindings: exchange and routing key.
     pub bound: Vec<(Arc<str>, Box<str>)>,
+    /// Cancelled when the queue goes.
+    pub gone: DropGuard,
 }
 
 /// One namespace's.
@@ -99,7 +100,6 @@ pub(super) struct Topology {
     pub queues: HashMap<Arc<str>, Queue>,
     /// Where queues' dead letters go: the name said, and the queue.
     dead_letters: BTreeSet<(Arc<str>, Arc<str>)>,
-    incarnations: u64,
 }
 
 /// The exchanges there always are. The default exchange, named by the empty name, is not among them: it has no bindings.
@@ -108,8 +108,7 @@ const PREDECLARED: [(&str, ExchangeKind); 3] =
 
 impl Default for Topology {
     fn default() -> Self {
-        let mut this =
-            Self { exchanges: BTreeMap::new(), queues: HashMap::new(), dead_letters: BTreeSet::new(), incarnations: 0 };
+        let mut this = Self { exchanges: BTreeMap::new(), queues: HashMap::new(), dead_letters: BTreeSet::new() };
         for (name, kind) in PREDECLARED {
             this.add_exchange(name, ExchangeSpec { kind, durable: true, auto_delete: false, internal: false });
         }
@@ -124,13 +123,18 @@ impl Topology {
     }
 
     pub(super) fn add_queue(&mut self, name: &str, spec: QueueSpec, owner: Option<OwnerId>) {
-        self.incarnations += 1;
-        let incarnation = self.incarnations;
         let name: Arc<str> = name.into();
         if let Some(target) = &spec.dead_letter {
             self.dead_letters.insert((target.as_str().into(), Arc::clone(&name)));
         }
-        let queue = Queue { spec, owner, incarnation, consumers: 0, has_exclusive_consumer: false, bound: Vec::new() };
+        let queue = Queue {
+            spec,
+            owner,
+            consumers: 0,
+            has_exclusive_consumer: false,
+            bound: Vec::new(),
+            gone: CancellationToken::new().drop_guard(),
+        };
         self.queues.insert(name, queue);
     }
 
