@@ -1,7 +1,6 @@
 //! What a channel remembers.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use tidegate_engine::group::{ConsumerId, LeaseId};
@@ -72,7 +71,8 @@ impl Channel {
         if tag == 0 {
             return Ok(std::mem::take(&mut self.unacknowledged).into_values().collect());
         }
-        if tag > self.last_tag || self.unacknowledged.range(tags_to(tag)).next().is_none() {
+        // As in RabbitMQ the tag itself must be outstanding, not only one before it.
+        if !self.unacknowledged.contains_key(&tag) {
             return Err(unknown());
         }
         let after = self.unacknowledged.split_off(&(tag + 1));
@@ -95,10 +95,6 @@ impl Channel {
         }
         self.last_queue.clone().ok_or_else(|| Exception::new(Code::NotFound, "no previously declared queue"))
     }
-}
-
-fn tags_to(tag: u64) -> RangeInclusive<u64> {
-    0..=tag
 }
 
 #[cfg(test)]
@@ -129,6 +125,7 @@ mod tests {
         let mut channel = channel(5);
         assert_eq!(offsets(channel.settled(2, false)), [1]);
         assert!(channel.settled(2, false).is_err(), "settled already");
+        assert!(channel.settled(2, true).is_err(), "settled already, though one before it is not");
         assert_eq!(offsets(channel.settled(3, true)), [0, 2]);
         assert!(
             channel.settled(3, true).is_err()
