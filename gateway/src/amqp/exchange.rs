@@ -13,8 +13,8 @@ impl Session<'_> {
         let (answer, no_wait) = match method {
             E::Declare { exchange, passive: true, no_wait, .. } => {
                 let exchange = without_line_ends(exchange);
-                // The default exchange is always there.
-                if !exchange.is_empty() && broker.exchange(principal, &exchange)?.is_none() {
+                check_default(&exchange)?;
+                if broker.exchange(principal, &exchange)?.is_none() {
                     return Err(Exception::new(Code::NotFound, format!("no exchange '{exchange}': declare it first")));
                 }
                 (E::DeclareOk {}, no_wait)
@@ -64,7 +64,8 @@ fn check_arguments(arguments: &Table) -> Result<()> {
     }
 }
 
-fn check_default(name: &str) -> Result<()> {
+/// The exchange without a name is there, and nothing can be done with it but to publish to it.
+pub(super) fn check_default(name: &str) -> Result<()> {
     if !name.is_empty() {
         return Ok(());
     }

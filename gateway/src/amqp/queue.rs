@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::codec::{self, Method, Table, Text, Value};
 use super::error::{Code, Exception, Result};
+use super::exchange::check_default;
 use super::session::{Session, from_servers};
 use crate::broker::{Kind, QueueInfo, QueueSpec};
 
@@ -65,9 +66,9 @@ impl Session<'_> {
 
     async fn look_at_queue(&mut self, id: u16, name: &Text) -> Result<QueueInfo> {
         self.catch_up().await?;
-        let queue = self.channel(id)?.queue(name)?;
-        let declared = self.listener.broker.queue(&self.opened.principal, &queue, self.owner)?;
-        self.channel(id)?.last_queue = Some(queue);
+        // The empty name is not the queue declared last here: to declare, it has a meaning of its own.
+        let declared = self.listener.broker.queue(&self.opened.principal, name, self.owner)?;
+        self.channel(id)?.last_queue = Some(Arc::clone(&declared.name));
         Ok(declared)
     }
 
@@ -79,6 +80,7 @@ impl Session<'_> {
             _ => key.as_str().into(),
         };
         let queue = channel.queue(queue)?;
+        check_default(exchange)?;
         let (broker, principal) = (&self.listener.broker, &self.opened.principal);
         // Another connection's queue is not there for this one.
         broker.queue(principal, &queue, self.owner)?;
@@ -87,6 +89,7 @@ impl Session<'_> {
 
     async fn unbind(&mut self, id: u16, queue: &Text, exchange: &Text, key: &Text) -> Result<()> {
         let queue = self.channel(id)?.queue(queue)?;
+        check_default(exchange)?;
         let (broker, principal) = (&self.listener.broker, &self.opened.principal);
         match broker.queue(principal, &queue, self.owner) {
             Err(error) if error.kind == Kind::NotFound => return Ok(()),

@@ -57,6 +57,7 @@ impl Broker {
         if name.is_empty() {
             return self.declare_new_queue(principal, "amq.gen-", spec, owner).await;
         }
+        check_new_name("queue", name)?;
         self.authorize(principal, Action::Configure, Resource::Topic(name))?;
         if let Some(topic) = &spec.dead_letter {
             self.authorize(principal, Action::Write, Resource::Topic(topic))?;
@@ -70,10 +71,7 @@ impl Broker {
                     check_queue(name, &queue.spec, &spec)?;
                     None
                 }
-                None => {
-                    check_new_name("queue", name)?;
-                    Some(self.create_queue(principal.namespace(), topology, name, spec, owner)?)
-                }
+                None => Some(self.create_queue(principal.namespace(), topology, name, spec, owner)?),
             }
         };
         wait(commit).await?;
@@ -428,14 +426,14 @@ pub(super) fn unknown_queue(name: &str) -> Error {
 }
 
 fn check_queue(name: &str, current: &QueueSpec, received: &QueueSpec) -> Result<()> {
-    if received.exclusive && !current.exclusive {
-        let message = format!("cannot obtain exclusive access to locked queue '{name}': it was declared for everybody");
+    if received.exclusive != current.exclusive {
+        let is = if current.exclusive { "exclusive" } else { "for everybody" };
+        let message = format!("cannot obtain exclusive access to locked queue '{name}': it was declared {is}");
         return Err(Error::new(Kind::Locked, message));
     }
     let parts = |of: &QueueSpec| {
         [
             ("durable", of.durable.to_string()),
-            ("exclusive", of.exclusive.to_string()),
             ("auto_delete", of.auto_delete.to_string()),
             ("x-delivery-limit", format!("{:?}", of.max_deliveries)),
             ("x-dead-letter-routing-key", format!("{:?}", of.dead_letter)),

@@ -58,6 +58,8 @@ def server_named():
         equal(get(channel, name)[2], b"x", "through the binding")
     with connected() as connection:
         refused_on_new_channel(connection, 404, lambda channel: channel.queue_declare(name, passive=True))
+        refused_on_new_channel(connection, 404, lambda channel: (channel.queue_declare("", exclusive=True), channel.queue_declare("", passive=True)))
+        refused_on_new_channel(connection, 403, lambda channel: channel.queue_declare(channel.queue_declare("", exclusive=True).method.queue, exclusive=True))
 
 
 def declare_again():
@@ -88,6 +90,7 @@ def exclusive():
             lambda other: other.queue_bind("mine", "amq.direct", "x"),
         ):
             refused_on_new_channel(stranger, 405, call)
+        refused_on_new_channel(owner, 405, lambda other: other.queue_declare("mine"))
         # Publishing to it is everybody's right, and so is another channel of its own connection.
         stranger.channel().basic_publish("", "mine", b"y")
         holds(owner.channel(), "mine", 2)
@@ -168,6 +171,8 @@ def reserved():
             lambda other: other.exchange_delete("amq.direct"),
             lambda other: other.exchange_delete(""),
             lambda other: other.exchange_declare("", "direct"),
+            lambda other: other.exchange_declare("", passive=True),
+            lambda other: other.queue_bind("nowhere", "", "k"),
             lambda other: (other.queue_declare("", exclusive=True), other.queue_bind("", "", "k")),
             lambda other: (name := other.queue_declare("", exclusive=True).method.queue, other.queue_unbind(name, "", name)),
         ):
