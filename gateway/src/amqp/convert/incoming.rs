@@ -37,7 +37,7 @@ enum DeliverAt {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The expiration is no number of milliseconds.
-    #[error("invalid expiration '{0}': a decimal number of milliseconds from 0 to 4294967295")]
+    #[error("invalid expiration '{0}': a decimal number of milliseconds from 0 to 315360000000")]
     Expiration(String),
     /// The batch would be larger than a batch can be.
     #[error("{0}")]

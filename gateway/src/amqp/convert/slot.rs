@@ -62,8 +62,8 @@ pub(super) fn is_reserved(name: &[u8]) -> bool {
     Slot::of(name).is_some() || name == property::HEADER_TYPES.as_bytes()
 }
 
-/// RabbitMQ's largest expiration, in milliseconds.
-const MAX_EXPIRATION: u64 = u32::MAX as u64;
+/// RabbitMQ's largest expiration, in milliseconds: ten years.
+const MAX_EXPIRATION: u64 = 315_360_000_000;
 
 /// Whether a text is an expiration: a decimal number of milliseconds.
 pub(super) fn is_expiration(text: &[u8]) -> bool {
@@ -118,10 +118,10 @@ mod tests {
 
     #[test]
     fn expirations_are_what_rabbitmq_takes() {
-        for text in ["0", "60000", "4294967295", "007", "00004294967295"] {
+        for text in ["0", "60000", "4294967296", "315360000000", "007", "00315360000000"] {
             assert!(is_expiration(text.as_bytes()), "{text}");
         }
-        for text in ["", "-1", "1.5", "1s", "4294967296", "99999999999999999999999", " 1"] {
+        for text in ["", "-1", "1.5", "1s", "315360000001", "99999999999999999999999", " 1"] {
             assert!(!is_expiration(text.as_bytes()), "{text}");
         }
     }
