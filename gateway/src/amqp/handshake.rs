@@ -51,7 +51,12 @@ pub(super) async fn open(listener: &Listener, wire: &mut Wire) -> Result<Opened,
     let Connection::Open { virtual_host } = receive(wire).await? else {
         return Err(unexpected("connection.open"));
     };
-    check_virtual_host(&virtual_host)?;
+    check_virtual_host(&virtual_host).map_err(|exception| Ended::Exception {
+        exception,
+        class_id: Connection::CLASS_ID,
+        method_id: 40,
+        method: "connection.open",
+    })?;
     wire.send(Connection::OpenOk {}).await?;
     Ok(Opened {
         principal,
@@ -73,6 +78,7 @@ fn start() -> Connection {
         "connection.blocked",
         "per_consumer_qos",
         "authentication_failure_close",
+        "direct_reply_to",
     ] {
         capabilities.push(capability, true);
     }
