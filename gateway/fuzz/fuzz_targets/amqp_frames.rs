@@ -61,10 +61,7 @@ fuzz_target!(|input: &[u8]| {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
             },
-            Err(malformed) => {
-                assert!((501..=505).contains(&malformed.reply_code()));
-                return;
-            }
+            Err(_) => return,
         }
     }
 });

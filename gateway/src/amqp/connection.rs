@@ -156,7 +156,8 @@ async fn say_goodbye(wire: &mut Wire, ended: Ended) -> Result<(), Ended> {
         }
         Ended::Malformed(malformed) => {
             let (class_id, method_id) = malformed.class_and_method();
-            (malformed.reply_code(), malformed.to_string(), class_id, method_id)
+            let exception = Exception::from(*malformed);
+            (exception.code.number(), exception.text(), class_id, method_id)
         }
         Ended::Exception { exception, class_id, method_id, .. } => {
             (exception.code.number(), exception.text(), *class_id, *method_id)

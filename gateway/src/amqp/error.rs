@@ -17,6 +17,7 @@ pub(super) enum Code {
     ResourceLocked,
     PreconditionFailed,
 
+    FrameError,
     SyntaxError,
     CommandInvalid,
     ChannelError,
@@ -37,6 +38,7 @@ impl Code {
             Self::ResourceLocked => 405,
             Self::PreconditionFailed => 406,
 
+            Self::FrameError => 501,
             Self::SyntaxError => 502,
             Self::CommandInvalid => 503,
             Self::ChannelError => 504,
@@ -57,6 +59,7 @@ impl Code {
             Self::ResourceLocked => "RESOURCE_LOCKED",
             Self::PreconditionFailed => "PRECONDITION_FAILED",
 
+            Self::FrameError => "FRAME_ERROR",
             Self::SyntaxError => "SYNTAX_ERROR",
             Self::CommandInvalid => "COMMAND_INVALID",
             Self::ChannelError => "CHANNEL_ERROR",
@@ -77,6 +80,7 @@ impl Code {
             | Self::ResourceLocked
             | Self::PreconditionFailed => false,
             Self::ConnectionForced
+            | Self::FrameError
             | Self::SyntaxError
             | Self::CommandInvalid
             | Self::ChannelError
@@ -147,7 +151,19 @@ impl From<broker::Error> for Exception {
 
 impl From<Malformed> for Exception {
     fn from(malformed: Malformed) -> Self {
-        Self::new(Code::SyntaxError, malformed.to_string())
+        let code = match malformed {
+            Malformed::ProtocolHeader
+            | Malformed::FrameEnd(_)
+            | Malformed::FrameType(_)
+            | Malformed::FrameSize(..)
+            | Malformed::FrameTooShort
+            // The specification would have 502; clients know RabbitMQ's answer.
+            | Malformed::Arguments { .. } => Code::FrameError,
+            Malformed::Properties(_) => Code::SyntaxError,
+            Malformed::UnknownClass(_) | Malformed::UnknownMethod(..) => Code::CommandInvalid,
+            Malformed::ContentClass(_) | Malformed::Heartbeat => Code::UnexpectedFrame,
+        };
+        Self::new(code, malformed.to_string())
     }
 }
 

@@ -207,7 +207,7 @@ impl<'a> Session<'a> {
                 Payload::Heartbeat => Ok(None),
                 Payload::Header(_) | Payload::Body(_) => {
                     let message = "channel 0 is the connection's own: it takes no content";
-                    Err(Exception::new(Code::CommandInvalid, message).into())
+                    Err(Exception::new(Code::UnexpectedFrame, message).into())
                 }
             };
         }
@@ -284,7 +284,7 @@ impl<'a> Session<'a> {
             }
             method => {
                 let message = format!("{} on channel 0 of an open connection", method.name());
-                Err(exception_of(Exception::new(Code::CommandInvalid, message), &method))
+                Err(exception_of(Exception::new(Code::ChannelError, message), &method))
             }
         }
     }

@@ -26,14 +26,13 @@ fn a_server_closes_with_the_code_of_the_specification() {
     let publish = wire::publish("nowhere");
     let on_channel_7 = wire::method(7, wire::QUEUE_DECLARE, b"\0\0\x01q\0\0\0\0\0");
     // RabbitMQ hangs up on what it cannot decode.
-    let cut_short = Refusal::Connection(if peer.is_foreign() { 501 } else { 502 });
     let unknown = if peer.is_foreign() { Refusal::Socket } else { Refusal::Connection(503) };
     let cases: Vec<(&str, Vec<u8>, Refusal)> = vec![
         ("a frame without its end", wire::framed(wire::METHOD, 1, 4, &[0, 20, 0, 10], 0), Refusal::Connection(501)),
         ("a frame larger than agreed", wire::framed(wire::BODY, 1, 1 << 20, b"", 0), Refusal::Connection(501)),
         ("an unknown class", wire::method(1, (61, 10), b""), unknown),
         ("an unknown method", wire::method(1, (60, 99), b""), unknown),
-        ("a method cut short", wire::method(1, (50, 10), b"\0\0\x05ab"), cut_short),
+        ("a method cut short", wire::method(1, (50, 10), b"\0\0\x05ab"), Refusal::Connection(501)),
         ("a channel that is not open", on_channel_7, Refusal::Connection(504)),
         ("a channel opened twice", wire::open_channel(1), Refusal::Connection(504)),
         ("content nobody announced", wire::header(1), Refusal::Connection(505)),
@@ -49,6 +48,8 @@ fn a_server_closes_with_the_code_of_the_specification() {
             [publish.clone(), wire::header(5), publish.clone()].concat(),
             Refusal::Connection(505),
         ),
+        ("a channel's method on channel 0", wire::method(0, (60, 10), &[0; 7]), Refusal::Connection(504)),
+        ("a body on channel 0", wire::frame(wire::BODY, 0, b"x"), Refusal::Connection(505)),
         ("a method of the connection on a channel", wire::method(1, (10, 40), b"\x01/\0\0"), Refusal::Connection(503)),
     ];
     let mut wrong = Vec::new();

@@ -1,6 +1,6 @@
-//! What cannot be understood, and the reply code it deserves.
+//! What cannot be understood.
 
-/// What a client sent cannot be understood; its connection is closed with [`Malformed::reply_code`].
+/// What a client sent cannot be understood; its connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// The answer is the server's own protocol header, and the end of the connection.
@@ -72,25 +72,6 @@ pub enum Syntax {
 }
 
 impl Malformed {
-    /// AMQP's code for `connection.close`.
-    #[must_use]
-    pub fn reply_code(&self) -> u16 {
-        const FRAME_ERROR: u16 = 501;
-        const SYNTAX_ERROR: u16 = 502;
-        const COMMAND_INVALID: u16 = 503;
-        const UNEXPECTED_FRAME: u16 = 505;
-        match self {
-            Self::ProtocolHeader
-            | Self::FrameEnd(_)
-            | Self::FrameType(_)
-            | Self::FrameSize(..)
-            | Self::FrameTooShort => FRAME_ERROR,
-            Self::Arguments { .. } | Self::Properties(_) => SYNTAX_ERROR,
-            Self::UnknownClass(_) | Self::UnknownMethod(..) => COMMAND_INVALID,
-            Self::ContentClass(_) | Self::Heartbeat => UNEXPECTED_FRAME,
-        }
-    }
-
     /// The class and the method that failed, 0 where they are not known.
     #[must_use]
     pub fn class_and_method(&self) -> (u16, u16) {

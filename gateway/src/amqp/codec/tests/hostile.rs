@@ -9,6 +9,7 @@ use crate::amqp::codec::{
     FRAME_OVERHEAD, FrameReader, Limits, Malformed, Method, Outbox, Payload, Properties, RawTable, Syntax, Table, Text,
     Tx, Value, frame,
 };
+use crate::amqp::error::Exception;
 
 fn malformed(stream: &[u8]) -> Malformed {
     let (_, malformed) = frames_of(stream, usize::MAX, wide());
@@ -35,16 +36,16 @@ fn each_mistake_has_its_reply_code() {
         (frame(1, 0, b"\0\x0b\0\x0a"), Malformed::UnknownClass(11), 503),
         (frame(1, 1, b"\0\x3c\0\x29"), Malformed::UnknownMethod(60, 41), 503),
         (frame(2, 1, b"\0\x32\0\0\0\0\0\0\0\0\0\0\0\0"), Malformed::ContentClass(50), 505),
-        (frame(1, 1, b"\0\x5a\0\x0ax"), arguments(90, 10, Syntax::LeftOver), 502),
-        (frame(1, 1, b"\0\x3c\0\x50\0\0\0"), arguments(60, 80, Syntax::Truncated), 502),
-        (frame(1, 1, b"\0\x3c\0\x28\0\0\x05q"), arguments(60, 40, Syntax::Truncated), 502),
-        (frame(1, 1, b"\0\x3c\0\x28\0\0\x01\xff\0\0"), arguments(60, 40, Syntax::NotUtf8), 502),
-        (frame(1, 1, b"\0\x32\0\x0a\0\0\0\0\0\0\0\x03\x01nU"), arguments(50, 10, Syntax::FieldType(b'U')), 502),
-        (frame(1, 1, b"\0\x32\0\x0a\0\0\0\0\xff\xff\xff\xff"), arguments(50, 10, Syntax::Truncated), 502),
+        (frame(1, 1, b"\0\x5a\0\x0ax"), arguments(90, 10, Syntax::LeftOver), 501),
+        (frame(1, 1, b"\0\x3c\0\x50\0\0\0"), arguments(60, 80, Syntax::Truncated), 501),
+        (frame(1, 1, b"\0\x3c\0\x28\0\0\x05q"), arguments(60, 40, Syntax::Truncated), 501),
+        (frame(1, 1, b"\0\x3c\0\x28\0\0\x01\xff\0\0"), arguments(60, 40, Syntax::NotUtf8), 501),
+        (frame(1, 1, b"\0\x32\0\x0a\0\0\0\0\0\0\0\x03\x01nU"), arguments(50, 10, Syntax::FieldType(b'U')), 501),
+        (frame(1, 1, b"\0\x32\0\x0a\0\0\0\0\xff\xff\xff\xff"), arguments(50, 10, Syntax::Truncated), 501),
     ];
     for (stream, expected, code) in cases {
         let found = malformed(&stream);
-        assert_eq!((found, found.reply_code()), (expected, code));
+        assert_eq!((found, Exception::from(found).code.number()), (expected, code));
     }
     assert_eq!(malformed(&frame(1, 1, b"\0\x3c\0\x29")).class_and_method(), (60, 41));
     assert_eq!(malformed(&frame(1, 1, b"\0\x5a\0\x0ax")).class_and_method(), (90, 10));
@@ -136,7 +137,7 @@ fn properties_are_checked() {
     ];
     for (bytes, syntax) in cases {
         assert_eq!(parse(bytes), Err(Malformed::Properties(syntax)), "{bytes:?}");
-        assert_eq!(Malformed::Properties(syntax).reply_code(), 502);
+        assert_eq!(Exception::from(Malformed::Properties(syntax)).code.number(), 502);
     }
     assert_eq!(parse(b"\x80\0\x01\xff"), Ok(()), "what a publisher means by its properties is its own affair");
 }
