@@ -138,6 +138,11 @@ fn spec(durable: bool, exclusive: bool, auto_delete: bool, arguments: &Table) ->
     for (name, value) in &arguments.0 {
         match name.as_str() {
             "x-queue-type" => spec.kind = kind(value)?,
+            // Both say how RabbitMQ stores a queue, and do nothing any more.
+            "x-queue-mode" if !matches!(value.as_str(), Some("default" | "lazy")) => {
+                return Err(invalid(name, "default or lazy"));
+            }
+            "x-queue-version" if !matches!(value.as_i64(), Some(1 | 2)) => return Err(invalid(name, "1 or 2")),
             "x-delivery-limit" => spec.max_deliveries = max_deliveries(value)?,
             "x-dead-letter-exchange" => dead_letter_exchange = Some(text(name, value)?),
             "x-dead-letter-routing-key" => spec.dead_letter = Some(text(name, value)?.to_owned()),
@@ -171,8 +176,8 @@ fn spec(durable: bool, exclusive: bool, auto_delete: bool, arguments: &Table) ->
             ));
         }
     }
-    if spec.kind.as_deref() == Some("quorum") && (exclusive || !durable) {
-        let message = "a quorum queue is durable and not exclusive";
+    if spec.kind.as_deref() == Some("quorum") && (exclusive || auto_delete || !durable) {
+        let message = "a quorum queue is durable, not exclusive and not auto-delete";
         return Err(Exception::new(Code::PreconditionFailed, message));
     }
     Ok(spec)
@@ -184,12 +189,12 @@ fn kind(value: &Value) -> Result<Option<String>> {
         Some("classic") => Ok(None),
         Some("quorum") => Ok(Some("quorum".to_owned())),
         Some("stream") => Err(Exception::not_implemented("x-queue-type stream")),
-        _ => Err(Exception::new(Code::PreconditionFailed, "invalid arg 'x-queue-type': it is classic or quorum")),
+        _ => Err(invalid("x-queue-type", "classic or quorum")),
     }
 }
 
 fn max_deliveries(value: &Value) -> Result<Option<u32>> {
-    let invalid = || Exception::new(Code::PreconditionFailed, "invalid arg 'x-delivery-limit': it is a number from -1");
+    let invalid = || invalid("x-delivery-limit", "a number from -1");
     match value.as_i64().ok_or_else(invalid)? {
         -1 => Ok(None),
         // So many come back; the delivery after them is the last.
@@ -198,9 +203,11 @@ fn max_deliveries(value: &Value) -> Result<Option<u32>> {
 }
 
 fn text<'a>(name: &Text, value: &'a Value) -> Result<&'a str> {
-    value
-        .as_str()
-        .ok_or_else(|| Exception::new(Code::PreconditionFailed, format!("invalid arg '{name}': it is a text")))
+    value.as_str().ok_or_else(|| invalid(name, "a text"))
+}
+
+fn invalid(name: &str, wanted: &str) -> Exception {
+    Exception::new(Code::PreconditionFailed, format!("invalid arg '{name}': it is {wanted}"))
 }
 
 #[cfg(test)]
@@ -220,6 +227,10 @@ mod tests {
 
     #[test]
     fn arguments_are_taken_or_refused() {
+        let quorum = arguments(&[("x-queue-type", "quorum".into())]);
+        for (durable, exclusive, auto_delete) in [(false, false, false), (true, true, false), (true, false, true)] {
+            assert_eq!(spec(durable, exclusive, auto_delete, &quorum).unwrap_err().code, Code::PreconditionFailed);
+        }
         let taken = arguments(&[
             ("x-queue-type", "quorum".into()),
             ("x-delivery-limit", Value::Int32(2)),
@@ -232,7 +243,11 @@ mod tests {
             (spec.max_deliveries, spec.dead_letter.as_deref(), spec.kind.as_deref()),
             (Some(3), Some("dead"), Some("quorum"))
         );
-        assert_eq!(code(&arguments(&[("x-queue-type", "classic".into())])), None);
+        for (name, value) in
+            [("x-queue-type", "classic".into()), ("x-queue-mode", "lazy".into()), ("x-queue-version", Value::Int32(2))]
+        {
+            assert_eq!(code(&arguments(&[(name, value)])), None, "{name}");
+        }
         for (name, value) in [
             ("x-message-ttl", Value::Int32(1)),
             ("x-dead-letter-exchange", "dlx".into()),
@@ -244,6 +259,8 @@ mod tests {
             ("x-delivery-limit", "x".into()),
             ("x-delivery-limit", Value::Int32(-2)),
             ("x-queue-type", "fast".into()),
+            ("x-queue-mode", "fast".into()),
+            ("x-queue-version", Value::Int32(3)),
             ("x-dead-letter-routing-key", "dead".into()),
         ] {
             assert_eq!(code(&arguments(&[(name, value)])), Some(Code::PreconditionFailed), "{name}");
