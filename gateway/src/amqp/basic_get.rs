@@ -34,6 +34,7 @@ impl Session<'_> {
         if !no_ack {
             let one = Unacknowledged { lease: delivery.lease, queue, consumer: None, since: Instant::now(), counted };
             channel.unacknowledged.insert(delivery_tag, one);
+            channel.got += 1;
         }
         let outgoing = Outgoing::new(&delivery.record, delivery.topic.name());
         let ok = Basic::GetOk {

@@ -33,6 +33,8 @@ pub(super) struct Channel {
     pub(super) prefetch: u16,
     /// How many they may hold together; 0 is any number.
     pub(super) shared_prefetch: u16,
+    /// How many of `unacknowledged` came by `basic.get`, which no prefetch is about.
+    pub(super) got: usize,
     pub(super) consumers: Vec<ConsumerId>,
     /// The queue behind its consumer of `amq.rabbitmq.reply-to`, while it has one.
     pub(super) reply_queue: Option<Arc<str>>,
@@ -64,6 +66,12 @@ impl Channel {
     /// # Errors
     /// 406 for a tag that is not outstanding.
     pub(super) fn settled(&mut self, tag: u64, multiple: bool) -> Result<Vec<Unacknowledged>> {
+        let settled = self.take(tag, multiple)?;
+        self.got = self.got.saturating_sub(settled.iter().filter(|one| one.consumer.is_none()).count());
+        Ok(settled)
+    }
+
+    fn take(&mut self, tag: u64, multiple: bool) -> Result<Vec<Unacknowledged>> {
         let unknown = || Exception::new(Code::PreconditionFailed, format!("unknown delivery tag {tag}"));
         if !multiple {
             return self.unacknowledged.remove(&tag).map(|one| vec![one]).ok_or_else(unknown);
@@ -82,7 +90,7 @@ impl Channel {
     /// How many more messages its consumers may be sent together.
     pub(super) fn credit(&self, max_unacknowledged: usize) -> usize {
         let shared = if self.shared_prefetch == 0 { usize::MAX } else { usize::from(self.shared_prefetch) };
-        shared.min(max_unacknowledged).saturating_sub(self.unacknowledged.len())
+        shared.saturating_add(self.got).min(max_unacknowledged).saturating_sub(self.unacknowledged.len())
     }
 
     /// The queue of a request: the one declared last if it names none.
@@ -142,7 +150,9 @@ mod tests {
         assert_eq!(channel.credit(10), 7);
         channel.shared_prefetch = 4;
         assert_eq!(channel.credit(10), 1);
-        channel.shared_prefetch = 2;
+        channel.got = 2;
+        assert_eq!((channel.credit(10), channel.credit(4)), (3, 1));
+        (channel.got, channel.shared_prefetch) = (0, 2);
         assert_eq!(channel.credit(10), 0);
     }
 }
