@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Listener;
-use super::codec::{Connection, Limits, MIN_FRAME_MAX, Method, Payload, RawTable, RawValue, Table, Text, Value};
+use super::codec::{
+    Connection, FRAME_OVERHEAD, Limits, MIN_FRAME_MAX, Method, Payload, RawTable, RawValue, Table, Text, Value,
+};
 use super::connection::{Ended, Wire};
 use super::error::{Code, Exception};
 use crate::broker::Principal;
@@ -172,7 +174,8 @@ async fn tune(listener: &Listener, wire: &mut Wire) -> Result<(u16, usize, Optio
         ));
     }
     wire.set_limits(Limits {
-        max_frame_bytes,
+        // Some clients forget to count what is around a payload; RabbitMQ lets them.
+        max_frame_bytes: max_frame_bytes + FRAME_OVERHEAD,
         max_table_depth: config.max_table_depth,
         max_table_fields: config.max_table_fields,
     });

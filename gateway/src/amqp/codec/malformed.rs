@@ -13,7 +13,7 @@ pub enum Malformed {
     #[error("frame type {0} is unknown")]
     FrameType(u8),
     /// A frame over `frame_max`: its size, and the largest there may be.
-    #[error("a frame of {0} bytes is larger than the negotiated frame_max of {1}")]
+    #[error("a frame of {0} bytes is larger than the {1} that frame_max allows")]
     FrameSize(usize, usize),
     /// A heartbeat with a payload, or on a channel other than 0.
     #[error("a heartbeat has no payload and is sent on channel 0")]

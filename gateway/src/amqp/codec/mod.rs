@@ -38,7 +38,7 @@ pub const MIN_FRAME_MAX: usize = 4096;
 /// What a client may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The largest frame, its eight bytes of framing included: the negotiated `frame_max`.
+    /// The largest frame, its eight bytes of framing included.
     pub max_frame_bytes: usize,
     /// How deep tables and arrays may lie in one another. At most [`HeaderType::MAX_DEPTH`]: a record does not keep the types
     /// of what lies deeper.

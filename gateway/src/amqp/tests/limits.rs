@@ -80,6 +80,28 @@ async fn a_large_frame_before_tuning_is_refused() {
 }
 
 #[tokio::test]
+async fn a_payload_may_be_as_large_as_a_frame() {
+    const FRAME_MAX: u32 = 128 << 10;
+    let (gateway, mut client) = opened(Config::default()).await;
+    client.declare("q").await;
+    for (size, fits) in [(FRAME_MAX, true), (FRAME_MAX + 1, false)] {
+        let publish =
+            Basic::Publish { exchange: "".into(), routing_key: "q".into(), mandatory: false, immediate: false };
+        client.send(1, Method::Basic(publish)).await;
+        let header = [&[2, 0, 1, 0, 0, 0, 14, 0, 60, 0, 0, 0, 0, 0, 0][..], &size.to_be_bytes(), &[0, 0, 206]].concat();
+        let body = [&[3, 0, 1][..], &size.to_be_bytes(), &vec![1; size as usize], &[206]].concat();
+        client.raw(&[header, body].concat()).await;
+        if fits {
+            assert_eq!(client.declare("q").await, 1);
+        } else {
+            assert_eq!(client.ending().await, Ending::Connection(501));
+        }
+    }
+    drop(client);
+    gateway.close().await;
+}
+
+#[tokio::test]
 async fn channels_are_counted() {
     let (gateway, mut client) = opened(Config { max_channels: 2, ..Config::default() }).await;
     client.open_channel(2).await;
