@@ -66,14 +66,14 @@ impl Watch {
         watch
     }
 
-    /// Registers with a group, which is woken by the partitions it consumes.
-    pub(crate) fn group(shard: &Arc<Shard>, name: &GroupName) -> Self {
+    /// Registers with a group, which is woken by the partitions it consumes: before those served after `served`.
+    pub(crate) fn group(shard: &Arc<Shard>, name: &GroupName, served: u64) -> Self {
         let mut inner = shard.lock();
         let closed = matches!(inner.failed, Some(Error::Closed));
         let signal = inner.state.subscription(name).ok().map(|subscription| Arc::clone(&subscription.signal));
         let watch = Self::new(shard, Vec::new(), signal);
         match &watch.group {
-            Some(signal) if !closed => signal.add(&watch.notify),
+            Some(signal) if !closed => signal.add(&watch.notify, served),
             _ => watch.notify.notify_one(),
         }
         shard.hasten(&mut inner);

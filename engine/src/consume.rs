@@ -349,7 +349,7 @@ impl Shard {
         inner.state.wake_group(name);
     }
 
-    fn next_token(&self) -> u64 {
+    pub(crate) fn next_token(&self) -> u64 {
         self.tokens.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
     }
 

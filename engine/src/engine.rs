@@ -472,7 +472,14 @@ impl Engine {
     /// Wakes when the group may have records to lease: something written, returned, or due after its delay.
     #[must_use]
     pub fn watch_group(&self, name: &GroupName) -> Watch {
-        Watch::group(&self.shard, name)
+        self.watch_group_since(name, self.shard.next_token())
+    }
+
+    /// As [`Engine::watch_group`], for a consumer that was last given leases with this token, 0 for none: who was served
+    /// longest ago is woken first.
+    #[must_use]
+    pub fn watch_group_since(&self, name: &GroupName, token: u64) -> Watch {
+        Watch::group(&self.shard, name, token)
     }
 }
 

@@ -55,16 +55,26 @@ impl Readers {
     }
 }
 
+/// One who waits for a group's records.
+#[derive(Debug)]
+struct Consumer {
+    notify: Arc<Notify>,
+    /// The token of what it was given last, and when it came among those who have the same.
+    turn: (u64, usize),
+}
+
 /// Those who wait for a group's records, whichever of its partitions they come to, and which these are.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
-    waiters: Mutex<HashMap<usize, Arc<Notify>>>,
+    waiters: Mutex<HashMap<usize, Consumer>>,
     changed: Mutex<HashSet<PartitionId>>,
 }
 
 impl Signal {
-    pub(crate) fn add(&self, waiter: &Arc<Notify>) {
-        self.waiters.lock().insert(key(waiter), Arc::clone(waiter));
+    pub(crate) fn add(&self, waiter: &Arc<Notify>, served: u64) {
+        let mut waiters = self.waiters.lock();
+        let turn = (served, waiters.len());
+        waiters.insert(key(waiter), Consumer { notify: Arc::clone(waiter), turn });
     }
 
     pub(crate) fn remove(&self, waiter: &Arc<Notify>) {
@@ -75,9 +85,11 @@ impl Signal {
         !self.waiters.lock().is_empty()
     }
 
-    /// Wakes everybody. They are told once.
+    /// Wakes everybody, and first of all who was served longest ago. They are told once.
     pub(crate) fn wake(&self, wakes: &mut Wakes) {
-        wakes.0.extend(self.waiters.lock().drain().map(|(_, waiter)| waiter));
+        let mut woken: Vec<Consumer> = self.waiters.lock().drain().map(|(_, waiter)| waiter).collect();
+        woken.sort_unstable_by_key(|waiter| waiter.turn);
+        wakes.0.extend(woken.into_iter().map(|waiter| waiter.notify));
     }
 
     /// There is something new in a partition.
@@ -100,4 +112,21 @@ pub(crate) struct Subscription {
     /// In order.
     pub partitions: Arc<[PartitionId]>,
     pub signal: Arc<Signal>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_served_longest_ago_is_woken_first() {
+        let signal = Signal::default();
+        let waiters: Vec<_> = [3, 0, 7, 0].map(|served| (served, Arc::new(Notify::new()))).into();
+        waiters.iter().for_each(|(served, waiter)| signal.add(waiter, *served));
+        let mut wakes = Wakes::default();
+        signal.wake(&mut wakes);
+        let order: Vec<usize> = wakes.0.iter().map(key).collect();
+        assert_eq!(order, [1, 3, 0, 2].map(|index: usize| key(&waiters[index].1)));
+        assert!(!signal.is_awaited());
+    }
 }

@@ -20,6 +20,8 @@ use crate::broker::Attachment;
 /// One turn leases at most so many messages and about so many bytes for one consumer: then it is another one's turn.
 const TURN_MESSAGES: usize = 256;
 const TURN_BYTES: usize = 64 << 10;
+/// Consumers of one queue take turns of this part of what is ready there, one message at least.
+const TURNS_WITH_COMPANY: u64 = 256;
 
 /// One consumer of a queue.
 pub(super) struct Consumer {
@@ -36,6 +38,8 @@ pub(super) struct Consumer {
     waiting: Option<AbortHandle>,
     /// It has found nothing, and had credit ever since.
     waited: bool,
+    /// The token of what it was given last.
+    served: u64,
     attachment: Attachment,
     /// It waits for the end of its queue.
     watching: AbortHandle,
@@ -116,6 +120,7 @@ impl Session<'_> {
             queued: false,
             waiting: None,
             waited: false,
+            served: 0,
             watching: self.wake_after(number, attachment.gone()),
             attachment,
         };
@@ -193,15 +198,20 @@ impl Session<'_> {
     /// Gives every consumer that is ready one turn, while the client takes what is written. True when there is more to do
     /// at once.
     pub(super) async fn deliver(&mut self) -> Result<bool, Ended> {
-        for _ in 0..self.ready.len() {
+        let (mut turns, mut short_turns) = (self.ready.len(), 0);
+        while turns > 0 {
             if self.wire.outbox.is_full() {
                 return Ok(false);
             }
             let Some(number) = self.ready.pop_front() else { break };
+            turns -= 1;
             if let Some(consumer) = self.consumers.get_mut(&number) {
                 consumer.queued = false;
-                if let Err(exception) = self.turn(number).await {
-                    self.lose(number, exception)?;
+                match self.turn(number).await {
+                    // What is handed out in small pieces is written in one.
+                    Ok(true) if short_turns < TURN_MESSAGES => (turns, short_turns) = (turns + 1, short_turns + 1),
+                    Ok(_) => {}
+                    Err(exception) => self.lose(number, exception)?,
                 }
             }
         }
@@ -215,20 +225,24 @@ impl Session<'_> {
         abort
     }
 
-    async fn turn(&mut self, number: ConsumerId) -> Result<()> {
+    /// True when it was a short one, because others wait for theirs.
+    async fn turn(&mut self, number: ConsumerId) -> Result<bool> {
         if let Some(consumer) = self.consumers.get(&number).filter(|consumer| consumer.attachment.is_gone()) {
             return Err(Exception::new(Code::NotFound, format!("queue '{}' was deleted", consumer.queue)));
         }
-        let Some(wanted) = self.wanted(number) else {
+        let Some(mut wanted) = self.wanted(number) else {
             if let Some(consumer) = self.consumers.get_mut(&number) {
                 consumer.waited = false;
             }
-            return Ok(());
+            return Ok(false);
         };
+        let most = self.most_with_company(number)?;
+        wanted.max_messages = most.map_or(wanted.max_messages, |most| most.min(wanted.max_messages));
         let mut deliveries = self.lease(number, wanted).await?;
         if deliveries.is_empty() {
-            let Some(consumer) = self.consumers.get(&number) else { return Ok(()) };
-            let mut watch = self.listener.broker.watch_group(&self.opened.principal, &consumer.queue)?;
+            let Some(consumer) = self.consumers.get(&number) else { return Ok(false) };
+            let (broker, principal) = (&self.listener.broker, &self.opened.principal);
+            let mut watch = broker.watch_group_since(principal, &consumer.queue, consumer.served)?;
             // Something may have come before the watch was made.
             deliveries = self.lease(number, wanted).await?;
             if deliveries.is_empty() {
@@ -237,12 +251,26 @@ impl Session<'_> {
                     consumer.waiting = Some(waiting);
                     consumer.waited = true;
                 }
-                return Ok(());
+                return Ok(false);
             }
         }
         self.write(number, deliveries);
         self.make_ready(number);
-        Ok(())
+        Ok(most.is_some())
+    }
+
+    /// How much it may be given in one turn while another consumer of its queue waits for its own. Where those of a queue are
+    /// ready together they come one after the other.
+    fn most_with_company(&self, number: ConsumerId) -> Result<Option<usize>> {
+        let Some(consumer) = self.consumers.get(&number) else { return Ok(None) };
+        let is_of_queue = |other: &ConsumerId| {
+            *other != number && self.consumers.get(other).is_some_and(|of| of.queue == consumer.queue)
+        };
+        if !self.ready.front().into_iter().chain(self.ready.back()).any(is_of_queue) {
+            return Ok(None);
+        }
+        let ready = self.listener.broker.queue(&self.opened.principal, &consumer.queue, self.owner)?.messages;
+        Ok(Some(usize::try_from(ready / TURNS_WITH_COMPANY).unwrap_or(usize::MAX).max(1)))
     }
 
     /// How much it may be given; nothing when it has to wait for settlements.
@@ -287,6 +315,7 @@ impl Session<'_> {
         metrics.redelivered.add(deliveries.iter().filter(|delivery| delivery.redelivered).count());
         let since = Instant::now();
         for Delivery { lease, topic, record, attempt, redelivered, .. } in deliveries {
+            consumer.served = lease.token;
             let delivery_tag = channel.next_tag();
             let outgoing = Outgoing::new(&record, topic.name());
             let deliver = codec::Delivery {

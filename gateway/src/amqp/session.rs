@@ -130,6 +130,7 @@ impl<'a> Session<'a> {
                 }
                 Some(woken) = self.wakes.next() => {
                     self.wake(woken);
+                    self.wake_others();
                     self.look_early()?;
                 }
                 read = reader.fill(&mut input), if may_read && !has_frames && next_look.is_none() => self.note_read(read?)?,
@@ -193,6 +194,13 @@ impl<'a> Session<'a> {
     fn wake(&mut self, woken: Result<ConsumerId, Aborted>) {
         if let Ok(consumer) = woken {
             self.make_ready(consumer);
+        }
+    }
+
+    /// Everybody who can be woken is, before one of them is given all there is.
+    fn wake_others(&mut self) {
+        while let Some(Some(woken)) = self.wakes.next().now_or_never() {
+            self.wake(woken);
         }
     }
 
@@ -263,9 +271,7 @@ impl<'a> Session<'a> {
             if let Err(exception) = self.catch_up().await {
                 return self.fail(id, exception, about);
             }
-            while let Some(Some(woken)) = self.wakes.next().now_or_never() {
-                self.wake(woken);
-            }
+            self.wake_others();
             self.deliver().await?;
         }
         match self.method(id, method).await {

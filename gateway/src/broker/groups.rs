@@ -174,4 +174,14 @@ impl Broker {
         let name = self.group_name(principal, Action::Read, name)?;
         Ok(self.engine.watch_group(&name))
     }
+
+    /// As [`Broker::watch_group`], for a consumer that was last given leases with this token, 0 for none: who was served
+    /// longest ago is woken first.
+    ///
+    /// # Errors
+    /// [`super::Kind::Forbidden`].
+    pub fn watch_group_since(&self, principal: &Principal, name: &str, token: u64) -> Result<Watch> {
+        let name = self.group_name(principal, Action::Read, name)?;
+        Ok(self.engine.watch_group_since(&name, token))
+    }
 }

@@ -375,6 +375,18 @@ def cancelled_by_the_server():
         expect(channel.is_open, "the channel is closed")
 
 
+def consumers_are_served_in_turn():
+    with queue("in-turn") as channel:
+        one, two, three = (Deliveries(channel, "in-turn", auto_ack=True) for _ in range(3))
+        publish(channel, "in-turn", numbered(30))
+        until("all of a burst", lambda: channel.connection.process_data_events(0.05) or len(one.bodies + two.bodies + three.bodies) == 30)
+        equal([len(consumer.bodies) for consumer in (one, two, three)], [10, 10, 10], "messages of a burst")
+        for number in range(6):
+            publish(channel, "in-turn", [b"x"])
+            until("one more", lambda: channel.connection.process_data_events(0.05) or len(one.bodies + two.bodies + three.bodies) == 31 + number)
+        equal([len(consumer.bodies) for consumer in (one, two, three)], [12, 12, 12], "messages that came one by one")
+
+
 def two_consumers_share():
     with queue("shared") as channel, opened() as other:
         for of in (channel, other):
@@ -463,6 +475,7 @@ checks.run("unknown delivery tags", unknown_tags)
 checks.run("cancel", cancel)
 checks.run("exclusive consumer", exclusive_consumer)
 checks.run("cancelled by the server", cancelled_by_the_server)
+checks.run("consumers are served in turn", consumers_are_served_in_turn)
 checks.run("two consumers share a queue", two_consumers_share)
 checks.run("a second consumer takes over", takes_over)
 checks.run("heartbeats", heartbeats)
