@@ -88,6 +88,10 @@ pub(crate) struct AheadCache {
 }
 
 impl AheadCache {
+    fn remove(&mut self, partition: PartitionId) {
+        self.bytes -= self.of.remove(&partition).map_or(0, |ahead| ahead.bytes());
+    }
+
     fn insert(&mut self, partition: PartitionId, ahead: Ahead, limit: usize) {
         // It is no more than a convenience: when it is full it starts afresh.
         if self.bytes > limit {
@@ -179,11 +183,60 @@ impl Shard {
         Ok((decoded, bad))
     }
 
+    /// A group has gone on to `offset`: nothing below it will be wanted soon.
+    pub(crate) fn leave_behind(&self, partition: PartitionId, offset: u64) {
+        let mut ahead = self.ahead.lock();
+        if ahead.of.get(&partition).is_some_and(|ahead| ahead.stored.is_empty() && ahead.batch.end <= offset) {
+            ahead.remove(partition);
+        }
+    }
+
     fn keep_ahead(&self, partition: PartitionId, ahead: Ahead) {
         let worth_it = ahead.batch.records.len() > 1 || !ahead.stored.is_empty();
         if !worth_it || ahead.bytes() > MAX_AHEAD_BYTES {
             return;
         }
         self.ahead.lock().insert(partition, ahead, self.config.index_cache_bytes / 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::group::{GroupConfig, LeaseRequest};
+    use crate::store::Environment;
+    use crate::{Engine, EngineConfig, GroupName, TopicConfig, TopicName, Write};
+
+    /// A batch may be a small part of the memory it was read into, so nothing is kept that nobody will come for.
+    #[tokio::test]
+    async fn what_was_handed_out_to_its_end_is_not_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = EngineConfig { segment_bytes: 4 << 20, ..EngineConfig::default() };
+        let engine = Engine::open_manual(config, Environment::local(directory.path()).unwrap()).unwrap().0;
+        let topic = TopicName::new("default", "topic").unwrap();
+        let partition = engine.create_topic(topic.clone(), 1, TopicConfig::default()).unwrap().0.partitions[0];
+        let group = GroupName::new("default", "group").unwrap();
+        drop(engine.create_group(group.clone(), GroupConfig { topics: vec![topic], ..GroupConfig::default() }).unwrap());
+        for _ in 0..2 {
+            let records = vec![Record { value: Some("value".into()), ..Record::default() }; 3];
+            drop(engine.append(vec![Write::new(partition, Batch::pack(&records).unwrap())]).await);
+        }
+        engine.turn().unwrap();
+        let consumer = engine.new_consumer();
+        let request = |max_messages| LeaseRequest {
+            consumer,
+            max_messages,
+            max_bytes: 1 << 20,
+            deadline: None,
+            acknowledge: false,
+            waited: false,
+        };
+        for (asked, kept) in [(2, true), (1, true), (2, true), (1, false)] {
+            assert_eq!(engine.lease(&group, request(asked)).await.unwrap().len(), asked);
+            let ahead = engine.shard.ahead.lock();
+            assert_eq!((ahead.of.contains_key(&partition), ahead.bytes > 0), (kept, kept));
+        }
     }
 }

@@ -83,7 +83,7 @@ impl Shard {
         !inner.has_no_work()
             && !inner.snapshot_wanted
             && !inner.mark_wanted
-            && inner.pending_bytes < self.lazy_bytes()
+            && !self.is_much(inner)
             && inner.pending.iter().all(|pending| pending.haste != Haste::Awaited)
     }
 

@@ -238,6 +238,7 @@ impl Shard {
                 at = batch.end;
             }
         }
+        self.leave_behind(partition, at);
         let after = group.in_flight();
         inner.leases = (inner.leases + after).saturating_sub(before);
         if after > before {

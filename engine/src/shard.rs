@@ -315,8 +315,7 @@ impl Shard {
         inner.pending.push_back(pending);
         // The first one ends the committer's rest. What nobody waits for does not end its patience, unless it is much.
         let is_first = inner.pending.len() == 1 && inner.gathering == 1;
-        let is_much = inner.pending_bytes >= self.lazy_bytes();
-        if is_first || is_much || (is_awaited && inner.pending.len() >= inner.gathering) {
+        if is_first || self.is_much(inner) || (is_awaited && inner.pending.len() >= inner.gathering) {
             self.work.notify_one();
         }
         commit
@@ -331,9 +330,10 @@ impl Shard {
         }
     }
 
-    /// More is not left waiting: publishers may wait for the room it takes.
-    pub(crate) fn lazy_bytes(&self) -> usize {
-        MAX_COMMIT_BYTES.min(self.config.pending_bytes / 2)
+    /// So much is not left waiting: publishers may wait for the room it takes.
+    pub(crate) fn is_much(&self, inner: &Inner) -> bool {
+        let half = kib(self.config.pending_bytes) as usize / 2;
+        inner.pending_bytes >= MAX_COMMIT_BYTES || self.budget.available_permits() < half
     }
 
     /// Whether all of these can be placed one after the other: each alone, and beside the others. Once the first is placed it is

@@ -108,17 +108,20 @@ async fn much_that_nobody_waits_for_is_written_so_that_there_is_room_for_more() 
     let engine = Engine::open(config, Environment::local(directory.path()).unwrap()).unwrap().0;
     let config = TopicConfig { durability: Durability::Memory, ..TopicConfig::default() };
     let partition = topic(&engine, "orders", 1, config).await.partitions[0];
-    let value = "x".repeat(1 << 10);
-    let publish = async {
-        for count in 0..100 {
-            engine.append_untold(vec![Write::new(partition, batch(&[&value]))]).await.pop().unwrap().unwrap();
-            if count == 0 {
-                // Now the committer has seen it, and waits.
-                tokio::time::sleep(Duration::from_millis(50)).await;
+    // Small ones take more room than they have bytes.
+    for size in [1, 1 << 10] {
+        let value = "x".repeat(size);
+        let publish = async {
+            for count in 0..100 {
+                engine.append_untold(vec![Write::new(partition, batch(&[&value]))]).await.pop().unwrap().unwrap();
+                if count == 0 {
+                    // Now the committer has seen it, and waits.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
             }
-        }
-    };
-    tokio::time::timeout(long / 2, publish).await.unwrap();
+        };
+        tokio::time::timeout(long / 2, publish).await.unwrap();
+    }
     engine.close().await.unwrap();
 }
 
