@@ -49,6 +49,11 @@ async fn a_group_is_created_once_and_changed() {
         (json!({"topics": ["t"], "dead_letter": "none"}), 404),
         (json!({"topics": ["t"], "retry": {"multiplier": 0.5}}), 400),
         (json!({"topics": ["t"], "start": "sometime"}), 400),
+        (json!({"topics": ["t", "t"]}), 400),
+        (json!({"topics": ["t"], "ack_deadline": "0s"}), 400),
+        (json!({"topics": ["t"], "max_deliveries": 0}), 400),
+        (json!({"topics": ["t"], "max_in_flight": 0}), 400),
+        (json!({"topics": ["t"], "dead_letter": "t"}), 400),
         (json!({"topics": ["t"], "push": {"url": "http://localhost"}}), 400),
     ] {
         assert_eq!(gateway.json("PUT", "/v1/groups/h", body.clone()).await.status.as_u16(), status, "{body}");
@@ -206,6 +211,7 @@ async fn a_group_is_moved() {
         (json!({"to": "later"}), 400),
         (json!({"to": "latest", "topics": ["other"]}), 400),
         (json!({"to": "latest", "offsets": []}), 400),
+        (json!({"offsets": [{"topic": "other", "partition": 0, "offset": 0}]}), 400),
         (json!({"offsets": [{"topic": "t", "partition": 2, "offset": 0}]}), 404),
         (json!({"offsets": [{"topic": "t", "partition": 1, "offset": 5}]}), 416),
     ] {
