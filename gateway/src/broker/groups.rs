@@ -1,7 +1,7 @@
 //! Groups: settings, committed offsets, leases and their settlement, lag.
 
 use tidegate_engine::group::{
-    Committed, ConsumerId, Delivery, GroupConfig, GroupInfo, LeaseRequest, OffsetCommit, Settlement,
+    Committed, ConsumerId, Delivery, GroupConfig, GroupInfo, LeaseId, LeaseRequest, OffsetCommit, Settlement,
 };
 use tidegate_engine::{Commit, GroupName, PartitionId, Watch};
 
@@ -148,6 +148,15 @@ impl Broker {
             Some(other) => Err(Error::new(Kind::Invalid, format!("the group does not consume topic '{other}'"))),
             None => Ok(()),
         }
+    }
+
+    /// Whether none of these leases is settled, over or void.
+    ///
+    /// # Errors
+    /// [`super::Kind::NotFound`], [`super::Kind::Forbidden`].
+    pub fn holds(&self, principal: &Principal, name: &str, leases: &[LeaseId]) -> Result<bool> {
+        let name = self.group_name(principal, Action::Read, name)?;
+        Ok(self.engine.holds(&name, leases)?)
     }
 
     /// A new consumer of groups, for the leases it will hold.

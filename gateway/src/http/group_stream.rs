@@ -21,6 +21,7 @@ use super::extract::{Params, Target};
 use super::groups::{Caller, find_group};
 use super::pull::{delivered, sign};
 use super::schema::{DurationText, NameText};
+use super::settle::check_deadline;
 use super::state::{Http, now_ms};
 use super::stream::{Form, Frames, Source, Step, Wake, respond, resume_at};
 use crate::units;
@@ -75,9 +76,7 @@ pub(super) async fn stream_group(
     let form = Form::of(&fields)?;
     let caller = Caller { group: target.group().to_owned(), principal: target.principal };
     find_group(&http, &caller.principal, &caller.group)?;
-    if query.ack_deadline.is_some_and(|deadline| deadline.is_zero()) {
-        return Err(Problem::invalid("ack_deadline is over at once: give the consumer some time"));
-    }
+    check_deadline(query.ack_deadline)?;
     let max_in_flight = at_least_one("max_in_flight", query.max_in_flight)?.unwrap_or(DEFAULT_IN_FLIGHT);
     if let Some(cursor) = resume_at(&fields, query.cursor.as_deref()) {
         release_unseen(&http, &caller, cursor)?;
