@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::{Draft, PROPERTIES, parse_time, print_time, property_index, shown};
 use crate::broker::{HeaderType, property, read_header_types, typed_headers};
 use crate::http::error::{Problem, Result};
+use crate::http::extract::object;
 use crate::http::schema::{DurationText, IdempotencyKeyText, TimeText};
 use crate::units;
 
@@ -116,9 +117,7 @@ impl Draft {
     /// # Errors
     /// 400 says what is wrong.
     pub(in crate::http) fn from_json(json: &RawValue) -> Result<Self> {
-        let body: MessageBody<'_> =
-            serde_json::from_str(json.get()).map_err(|error| Problem::invalid(error.to_string()))?;
-        body.into_draft()
+        object::<MessageBody<'_>>(json.get().as_bytes())?.into_draft()
     }
 }
 
