@@ -8,7 +8,7 @@ use parking_lot::MutexGuard;
 
 use crate::counters::Counters;
 use crate::gather::Gather;
-use crate::log::{Entry, IndexEntry, Segment, SegmentKind, Writer, add_index_entries};
+use crate::log::{Entry, IndexEntry, Segment, SegmentKind, Writer, add_index_entries, max_index_bytes};
 use crate::partition::Partition;
 use crate::shard::{Haste, Inner, Kind, Pending, Shard, state_reserve};
 use crate::store::Destination;
@@ -216,7 +216,7 @@ impl Shard {
     /// Enters what was written into the indexes and the tail cache.
     fn publish_written(
         &self,
-        writer: &Writer,
+        writer: &mut Writer,
         bytes: bytes::Bytes,
         position: u64,
         index: Vec<(PartitionId, IndexEntry)>,
@@ -224,18 +224,23 @@ impl Shard {
         Counters::add(&self.counters.written_bytes, bytes.len() as u64);
         Counters::add(&self.counters.blocks, 1);
         let mut inner = self.lock();
+        inner.bytes_since_snapshot += bytes.len() as u64;
+        let (entries, mut firsts) = (index.len(), 0);
+        for (id, entry) in index {
+            if let Some(partition) = inner.state.partition_mut(id) {
+                firsts += usize::from(partition.active.is_empty());
+                partition.active.push_back(entry);
+            } else {
+                let deleted = inner.state.deleted_active.entry(id).or_default();
+                firsts += usize::from(deleted.is_empty());
+                deleted.push(entry);
+            }
+        }
+        writer.keep_for_index(max_index_bytes(entries, firsts));
         inner.room = writer.room();
         if inner.spare.is_none() && !inner.disk_full && inner.room < self.config.segment_bytes / 2 {
             // Before what is admitted comes to more than there is space reserved for.
             self.wake_at(&mut inner, Duration::ZERO);
-        }
-        inner.bytes_since_snapshot += bytes.len() as u64;
-        for (id, entry) in index {
-            if let Some(partition) = inner.state.partition_mut(id) {
-                partition.active.push_back(entry);
-            } else {
-                inner.state.deleted_active.entry(id).or_default().push(entry);
-            }
         }
         let active = inner.active;
         inner.tail.push(active, position, bytes);
@@ -385,7 +390,9 @@ struct Needed {
 impl Needed {
     fn add(&mut self, pending: &Pending) {
         let of = if pending.kind == Kind::Change { &mut self.changes } else { &mut self.batches };
-        *of += pending.size() as u64;
+        // At most: each may be the first of its partition.
+        let targets = pending.entries.iter().map(Entry::targets).sum();
+        *of += pending.size() as u64 + max_index_bytes(targets, targets);
     }
 
     /// Batches leave a reserve for changes of state: those with them, or others.

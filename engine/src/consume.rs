@@ -457,6 +457,7 @@ impl Shard {
     ) -> Result<(Vec<Appended>, Commit)> {
         let clock = &self.environment.clock;
         let mut inner = self.lock();
+        inner.check_writable(&[], Purpose::Change)?;
         let mut records = Vec::new();
         for (name, offsets) in atomic.offsets {
             partitions_durability(&inner, offsets.iter().map(|commit| commit.partition))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::counters::Counters;
-use crate::log::{SNAPSHOT_MAGIC, SegmentKind, TailCache, Writer, recover, seal_object};
+use crate::log::{Entry, SNAPSHOT_MAGIC, SegmentKind, TailCache, Writer, recover, seal_object};
 use crate::record::StateRecord;
 use crate::retention::LastLook;
 use crate::schedule::SCHEDULE_PARTITION;
@@ -45,6 +45,7 @@ impl Shard {
             segments: recovered.segments,
             sealed: recovered.sealed,
             segments_changed: true,
+            damaged: std::collections::HashSet::new(),
             active: recovered.position.segment.id,
             spare: recovered.spare,
             room: writer.room(),
@@ -191,14 +192,16 @@ impl Shard {
         }
         let mut inner = self.lock();
         let partitions: Vec<_> = targets.into_iter().filter(|id| inner.state.partition(*id).is_ok()).collect();
+        let done = StateRecord::ScheduledDone { offset };
+        let mark = Entry::State(done.encode()?);
+        // What is appended cannot be taken back, so whatever may refuse it comes first.
+        inner.check_writable(std::slice::from_ref(&mark), Purpose::Change)?;
         let mut entries = Vec::new();
         if !partitions.is_empty() && !given_up {
             let write = Write { partitions, batch, dedupe: None, deliver_at_ms: None };
             self.append_all(&mut inner, vec![write], Origin::Engine, &mut entries)?;
         }
-        let done = StateRecord::ScheduledDone { offset };
-        entries.push(crate::log::Entry::State(done.encode()?));
-        inner.check_writable(&entries, Purpose::Change)?;
+        entries.push(mark);
         inner.state.apply(&done);
         drop(self.queue(&mut inner, entries, Kind::Both, Durability::Fsync, Haste::Awaited, None));
         Ok(true)
@@ -226,9 +229,16 @@ impl Shard {
         if self.lock().failed.as_ref().is_some_and(|error| *error != Error::Closed) {
             return Ok(());
         }
+        self.store_snapshot(&contents, next_sequence).inspect_err(|_| {
+            // Unless there is a newer one by now.
+            self.lock().snapshot_taken.get_or_insert((contents, next_sequence));
+        })
+    }
+
+    fn store_snapshot(&self, contents: &[u8], next_sequence: u64) -> Result<()> {
         let store = self.environment.store.as_ref();
         let name = format!("snapshot-{next_sequence:016x}");
-        store.put(&name, &contents).map_err(|e| match e.kind() {
+        store.put(&name, contents).map_err(|e| match e.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::DiskFull,
             _ => Error::io(format!("writing {name}"), &e),
         })?;

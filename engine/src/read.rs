@@ -1,6 +1,7 @@
 //! Reading a partition: what is in memory is found under the lock and shared, the rest is read and checked outside it.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -172,6 +173,12 @@ impl Shard {
         let length = usize::try_from(last.position + u64::from(last.length) - first.position).unwrap_or(0);
         let bytes = self.read_buffers.read(segment, first.position, length)?;
         Counters::add(&self.counters.read_bytes, length as u64);
+        // Few batches far apart would keep all that lies between them in memory for as long as anybody holds one of them.
+        let is_sparse = 2 * span.iter().map(|entry| entry.length as usize).sum::<usize>() < length;
+        let take = |range: Range<usize>| match is_sparse {
+            true => Bytes::copy_from_slice(&bytes[range]),
+            false => bytes.slice(range),
+        };
         let mut run: Option<(usize, usize)> = None;
         for entry in span {
             let from = usize::try_from(entry.position - first.position).unwrap_or(0);
@@ -180,7 +187,7 @@ impl Shard {
             match run {
                 Some((start, end)) if end == from && !entry.shared => run = Some((start, to)),
                 _ => {
-                    batches.extend(run.take().map(|(start, end)| bytes.slice(start..end)));
+                    batches.extend(run.take().map(|(start, end)| take(start..end)));
                     if entry.shared {
                         batches.push(with_base_offset(&bytes[from..to], entry.base_offset));
                     } else {
@@ -189,7 +196,7 @@ impl Shard {
                 }
             }
         }
-        batches.extend(run.map(|(start, end)| bytes.slice(start..end)));
+        batches.extend(run.map(|(start, end)| take(start..end)));
         Ok(())
     }
 
@@ -385,5 +392,38 @@ impl IndexCache {
                 held.bytes -= size_of_val(&*entries);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::store::Environment;
+    use crate::{Engine, EngineConfig, TopicConfig, TopicName, Write};
+
+    /// Whoever holds a few small batches must not hold all that lies between them in the log.
+    #[tokio::test]
+    async fn what_lies_between_batches_is_not_kept_with_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = EngineConfig { segment_bytes: 4 << 20, tail_cache_bytes: 0, ..EngineConfig::default() };
+        let engine = Engine::open_manual(config, Environment::local(directory.path()).unwrap()).unwrap().0;
+        let name = TopicName::new("default", "topic").unwrap();
+        let (topic, _) = engine.create_topic(name, 2, TopicConfig::default()).unwrap();
+        for _ in 0..20 {
+            for (partition, size) in topic.partitions.iter().zip([10, 10_000]) {
+                let record = Record { value: Some(vec![b'x'; size].into()), ..Record::default() };
+                drop(engine.append(vec![Write::new(*partition, Batch::pack(&[record]).unwrap())]).await);
+            }
+            engine.turn().unwrap();
+        }
+        let waiting = || engine.shard.read_buffers.waiting_bytes();
+        let small = engine.read(topic.partitions[0], 0, 1 << 20).await.unwrap();
+        assert!(small.batches.len() == 20 && waiting() > 0, "it is used again while the batches are held");
+        let large = engine.read(topic.partitions[1], 0, 1 << 20).await.unwrap();
+        let held = waiting();
+        drop(large);
+        assert!(waiting() > held, "these were not copied");
     }
 }

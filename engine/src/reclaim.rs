@@ -2,12 +2,13 @@
 //! key. In the background, at a bounded rate; what is read is checked, what is written replaces the old only once durable.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::{Batch, Record};
 use crate::counters::Counters;
-use crate::log::{Chunk, IndexEntry, Segment, SegmentId, SegmentKind, Sorted, SortedWriter};
+use crate::log::{Chunk, IndexEntry, Manifest, Segment, SegmentId, SegmentKind, Sorted, SortedWriter};
 use crate::partition::Partition;
 use crate::shard::{Inner, Shard};
 use crate::{Error, PartitionId, Result};
@@ -39,8 +40,13 @@ impl Shard {
 
     /// One round: at most one segment is written.
     pub(crate) fn reclaim(&self) -> Result<()> {
+        // A topic that cannot be compacted keeps nobody else's space.
+        let compacted = if self.lock().reclaim_plan.is_none() { self.compact() } else { Ok(()) };
+        compacted.and(self.reclaim_segments())
+    }
+
+    fn reclaim_segments(&self) -> Result<()> {
         if self.lock().reclaim_plan.is_none() {
-            self.compact()?;
             let plan = self.plan_reclaim()?;
             self.lock().reclaim_plan = plan;
         }
@@ -107,23 +113,34 @@ impl Shard {
     }
 
     fn choose_for_rewrite(&self, usage: &BTreeMap<SegmentId, SegmentUsage>) -> HashSet<SegmentId> {
-        let live_percent = u64::from(self.config.reclaim_live_percent);
-        let mostly_dead = |usage: &SegmentUsage| usage.live * 100 < usage.size * live_percent;
         let small = |usage: &SegmentUsage| usage.size < self.config.segment_bytes / SMALL_SEGMENT_DIVISOR;
-        let alive = usage.iter().filter(|(_, usage)| usage.live > 0);
+        let damaged = self.lock().damaged.clone();
+        let alive = usage.iter().filter(|(id, usage)| usage.live > 0 && !damaged.contains(id));
         let mut chosen = HashSet::new();
         let mut live = 0;
         let mut dead = 0;
-        for (id, usage) in alive.filter(|(_, usage)| mostly_dead(usage) || small(usage)) {
-            if live + usage.live > self.config.segment_bytes {
-                break;
+        for (id, usage) in alive {
+            let is_mostly_dead = self.is_mostly_dead(*id, usage);
+            if (!is_mostly_dead && !small(usage)) || live + usage.live > self.config.segment_bytes {
+                continue;
             }
             live += usage.live;
-            dead += u64::from(mostly_dead(usage));
+            dead += u64::from(is_mostly_dead);
             chosen.insert(*id);
         }
         // Joining small ones is worth a copy only when they fill a segment; a dead half is worth one at any time.
         if dead > 0 || live >= self.config.segment_bytes / 2 { chosen } else { HashSet::new() }
+    }
+
+    /// Of a copy only the batches count: what it takes beside them is nothing that another copy would do without.
+    fn is_mostly_dead(&self, id: SegmentId, usage: &SegmentUsage) -> bool {
+        let is_below_share = |size: u64| usage.live * 100 < size * u64::from(self.config.reclaim_live_percent);
+        let copy = self.lock().segments.get(&id).filter(|segment| segment.kind == SegmentKind::Sorted).cloned();
+        is_below_share(usage.size)
+            && copy.is_none_or(|copy| {
+                let footer = copy.footer().ok().flatten();
+                footer.is_some_and(|footer| is_below_share(footer.chunks.iter().map(|(_, chunk)| chunk.bytes).sum()))
+            })
     }
 
     fn delete_segment(&self, id: SegmentId) -> Result<()> {
@@ -135,6 +152,7 @@ impl Shard {
         let segment = {
             let mut inner = self.lock();
             inner.sealed.remove(&id);
+            inner.damaged.remove(&id);
             inner.segments.remove(&id)
         };
         if let Some(segment) = segment {
@@ -153,23 +171,55 @@ impl Shard {
             return Ok(());
         }
         let live: u64 = chunks.iter().map(|(_, _, chunk, _)| chunk.bytes).sum();
-        let mut output = self.begin_sorted(live)?;
         let mut shared: HashMap<(SegmentId, u64), u64> = HashMap::new();
-        for (id, log_start, chunk, segment) in chunks {
-            for entry in self.entries(chunk, segment)?.iter().filter(|entry| entry.end() > *log_start) {
-                let original = (chunk.segment, entry.position);
-                match shared.get(&original).filter(|_| entry.shared) {
-                    Some(position) => output.refer(IndexEntry { position: *position, ..*entry }),
-                    None if entry.shared => {
-                        let position = output.add_shared(*id, entry, self.stored_batch(segment, entry)?)?;
-                        shared.insert(original, position);
+        self.copy(live, chunks.iter().map(|(id, _, chunk, _)| (*id, *chunk)), |output| {
+            chunks.iter().try_for_each(|planned| {
+                self.rewrite_chunk(planned, &mut shared, output).inspect_err(|error| {
+                    if matches!(error, Error::Corrupt { .. }) {
+                        self.lock().damaged.insert(planned.3.id);
                     }
-                    None => output.add(*id, entry, self.stored_batch(segment, entry)?)?,
+                })
+            })
+        })
+    }
+
+    fn rewrite_chunk(
+        &self,
+        (id, log_start, chunk, segment): &PlannedChunk,
+        shared: &mut HashMap<(SegmentId, u64), u64>,
+        output: &mut SortedWriter,
+    ) -> Result<()> {
+        for entry in self.entries(chunk, segment)?.iter().filter(|entry| entry.end() > *log_start) {
+            let original = (chunk.segment, entry.position);
+            match shared.get(&original).filter(|_| entry.shared) {
+                Some(position) => output.refer(IndexEntry { position: *position, ..*entry }),
+                None if entry.shared => {
+                    let position = output.add_shared(*id, entry, self.stored_batch(segment, entry)?)?;
+                    shared.insert(original, position);
                 }
+                None => output.add(*id, entry, self.stored_batch(segment, entry)?)?,
             }
-            output.end_chunk(*id, chunk.first, chunk.end)?;
         }
-        self.install_sorted(output, chunks.iter().map(|(id, _, chunk, _)| (*id, *chunk)))
+        output.end_chunk(*id, chunk.first, chunk.end)
+    }
+
+    /// Fills a segment for copies and puts it in the place of the chunks it was made from. If it cannot be filled, nothing of
+    /// it is left.
+    fn copy(
+        &self,
+        live: u64,
+        old: impl Iterator<Item = (PartitionId, Chunk)>,
+        fill: impl FnOnce(&mut SortedWriter) -> Result<()>,
+    ) -> Result<()> {
+        let mut output = self.begin_sorted(live)?;
+        let name = output.name().to_owned();
+        match fill(&mut output).and_then(|()| output.finish()) {
+            Ok(sorted) => self.install_sorted(sorted, old),
+            Err(error) => {
+                let _ = self.environment.store.delete(&name);
+                Err(error)
+            }
+        }
     }
 
     /// A segment for copies. It enters the manifest only when it is complete.
@@ -190,10 +240,16 @@ impl Shard {
     }
 
     /// Makes a sorted segment part of the log and lets its chunks take the place of those it was made from.
-    fn install_sorted(&self, output: SortedWriter, old: impl Iterator<Item = (PartitionId, Chunk)>) -> Result<()> {
+    fn install_sorted(&self, sorted: Sorted, old: impl Iterator<Item = (PartitionId, Chunk)>) -> Result<()> {
+        let Sorted { segment, chunks: new, bytes } = sorted;
         let store = self.environment.store.as_ref();
-        let Sorted { segment, chunks: new, bytes } = output.finish()?;
-        self.manifest.lock().change(store, |manifest| manifest.segments.push((segment.id, SegmentKind::Sorted)))?;
+        let enter = |manifest: &mut Manifest| manifest.segments.push((segment.id, SegmentKind::Sorted));
+        let entered = self.manifest.lock().change(store, enter);
+        // After any other error the manifest may name it.
+        if entered == Err(Error::DiskFull) {
+            let _ = store.delete(&segment.name);
+        }
+        entered?;
         Counters::add(&self.counters.rewritten_bytes, bytes);
         let mut inner = self.lock();
         inner.sealed.insert(segment.id, 0);
@@ -223,7 +279,25 @@ impl Shard {
         let Some((id, chunks, tombstones)) = self.choose_for_compaction() else { return Ok(()) };
         let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else { return Ok(()) };
         let (from, end) = (first.0.first, last.0.end);
-        let newest = self.newest_offsets(&chunks)?;
+        let compacted = self.compact_chunks(id, &chunks, from..end, tombstones);
+        // Where it cannot be done it is tried again when there is more, and others have their turn; a full disk passes.
+        if compacted != Err(Error::DiskFull)
+            && let Some(partition) = self.lock().state.partition_mut(id)
+        {
+            partition.compacted_below = end;
+        }
+        compacted
+    }
+
+    fn compact_chunks(
+        &self,
+        id: PartitionId,
+        chunks: &[(Chunk, Arc<Segment>)],
+        covers: Range<u64>,
+        tombstones: Duration,
+    ) -> Result<()> {
+        let Range { start: from, end } = covers;
+        let newest = self.newest_offsets(chunks)?;
         let keep_after_ms = self.environment.clock.now_ms().saturating_sub(crate::maintain::millis(tombstones));
         let keeps = |record: &Record| {
             // No later record can replace one without a key.
@@ -231,30 +305,28 @@ impl Shard {
             let is_newest = newest.get(&digest(key)) == Some(&record.offset);
             (is_newest && (record.value.is_some() || record.timestamp_ms >= keep_after_ms)) || record.offset + 1 == end
         };
-        let mut output = self.begin_sorted(chunks.iter().map(|(chunk, _)| chunk.bytes).sum())?;
-        let mut covered = from;
-        for (chunk, segment) in &chunks {
-            for entry in self.entries(chunk, segment)?.iter() {
-                let batch = self.stored_batch(segment, entry)?;
-                let records = batch.records(entry.base_offset, self.config.max_decompressed_bytes)?;
-                let kept: Vec<Record> = records.into_iter().filter(&keeps).collect();
-                if let Some(batch) = batch.repack(entry.base_offset, &kept)? {
-                    output.add(id, entry, batch)?;
-                }
-                if output.chunk_is_full() {
-                    output.end_chunk(id, covered, entry.end())?;
-                    covered = entry.end();
+        let bytes = chunks.iter().map(|(chunk, _)| chunk.bytes).sum();
+        self.copy(bytes, chunks.iter().map(|(chunk, _)| (id, *chunk)), |output| {
+            let mut covered = from;
+            for (chunk, segment) in chunks {
+                for entry in self.entries(chunk, segment)?.iter() {
+                    let batch = self.stored_batch(segment, entry)?;
+                    let records = batch.records(entry.base_offset, self.config.max_decompressed_bytes)?;
+                    let kept: Vec<Record> = records.into_iter().filter(&keeps).collect();
+                    if let Some(batch) = batch.repack(entry.base_offset, &kept)? {
+                        output.add(id, entry, batch)?;
+                    }
+                    if output.chunk_is_full() {
+                        output.end_chunk(id, covered, entry.end())?;
+                        covered = entry.end();
+                    }
                 }
             }
-        }
-        if covered < end {
-            output.end_chunk(id, covered, end)?;
-        }
-        self.install_sorted(output, chunks.iter().map(|(chunk, _)| (id, *chunk)))?;
-        if let Some(partition) = self.lock().state.partition_mut(id) {
-            partition.compacted_below = end;
-        }
-        Ok(())
+            if covered < end {
+                output.end_chunk(id, covered, end)?;
+            }
+            Ok(())
+        })
     }
 
     #[allow(clippy::type_complexity)]

@@ -1,7 +1,7 @@
 //! The shard: one state, one commit log. Appends change the state and queue their bytes under one short lock; the
 //! committer writes everything queued with one write and one sync, then lets readers see it.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -87,6 +87,8 @@ pub(crate) struct Inner {
     pub sealed: BTreeMap<SegmentId, u64>,
     /// A segment was added or may have become unneeded since reclaim last looked.
     pub segments_changed: bool,
+    /// Segments that reclaim could not copy: it would fail again until an operator gives the damage up.
+    pub damaged: HashSet<SegmentId>,
     pub active: SegmentId,
     /// Created ahead of need, so that rolling does not wait for the disk.
     pub spare: Option<Arc<Segment>>,
@@ -284,9 +286,7 @@ impl Shard {
         origin: Origin,
         entries: &mut Vec<Entry>,
     ) -> Result<Vec<Appended>> {
-        for write in &writes {
-            self.judge(inner, write, origin)?;
-        }
+        self.judge_together(inner, &writes, origin)?;
         let now_ms = self.environment.clock.now_ms();
         writes.into_iter().map(|write| self.place(inner, write, origin, now_ms, entries)).collect()
     }
@@ -336,6 +336,42 @@ impl Shard {
         MAX_COMMIT_BYTES.min(self.config.pending_bytes / 2)
     }
 
+    /// Whether all of these can be placed one after the other: each alone, and beside the others. Once the first is placed it is
+    /// too late to refuse one.
+    fn judge_together(&self, inner: &Inner, writes: &[Write], origin: Origin) -> Result<()> {
+        let (mut bytes, mut scheduled) = (0, 0);
+        let (mut keys, mut producers) = (HashMap::new(), HashSet::new());
+        for write in writes {
+            if self.judge(inner, write, origin)?.is_some() {
+                continue;
+            }
+            if let Some(key) = &write.dedupe
+                && let Some(body) = keys.insert(key.key, key.body)
+            {
+                if body != key.body {
+                    return Err(Error::IdempotencyMismatch);
+                }
+                continue;
+            }
+            let header = &write.batch.header;
+            if header.producer_id >= 0 && !producers.insert((write.partitions[0], header.producer_id)) {
+                return Err(Error::Invalid("two batches of one idempotent producer are for one partition".to_owned()));
+            }
+            bytes += write.batch.bytes.len() + 64;
+            scheduled += usize::from(write.deliver_at_ms.is_some());
+        }
+        let limits = [
+            ("max_dedupe_keys", self.config.max_dedupe_keys, inner.state.dedupe.len(), keys.len()),
+            ("max_scheduled", self.config.max_scheduled, inner.state.schedule.len(), scheduled),
+        ];
+        if let Some((setting, limit, ..)) =
+            limits.into_iter().find(|(_, limit, has, more)| *more > 0 && has + more > *limit)
+        {
+            return Err(Error::LimitReached { setting, limit });
+        }
+        inner.check_room(bytes, Purpose::Publish)
+    }
+
     /// What a write is: new, a repeat, or refused. Changes nothing.
     fn judge(&self, inner: &Inner, write: &Write, origin: Origin) -> Result<Option<Appended>> {
         if let Some(error) = &inner.failed {
@@ -361,7 +397,8 @@ impl Shard {
             duplicate: true,
         };
         if let Some(key) = &write.dedupe
-            && let Some(used) = inner.state.dedupe.look_up(key, self.config.max_dedupe_keys)?
+            && let Some(used) =
+                inner.state.dedupe.look_up(key, self.config.max_dedupe_keys, |id| inner.state.partition(id).is_ok())?
         {
             return Ok(Some(repeat(used.base_offset)));
         }

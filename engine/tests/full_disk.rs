@@ -266,3 +266,30 @@ async fn a_topic_whose_records_wait_can_be_deleted() {
         }
     }
 }
+
+/// The index of a segment must fit the space that was reserved for it, whatever is written: to one partition or to many at once.
+#[tokio::test]
+async fn a_segment_can_be_sealed_on_a_full_disk_whatever_is_in_it() {
+    for (partitions, together, values) in [(1000, true, 40), (1000, false, 3_000), (1, false, 6_000)] {
+        let (store, clock) = (FaultyStore::new(5), Arc::new(SimulatedClock::new(NOW_MS)));
+        let engine = open(&store, &clock);
+        let wide = topic(&engine, "wide", partitions, TopicConfig::default()).await;
+        // The next segment is reserved, and nothing more is to be had.
+        while store.contents().keys().filter(|name| name.ends_with(".seg")).count() < 2 {
+            append(&engine, wide.partitions[0], &[&"some".repeat(500)]).await;
+            engine.maintain().unwrap();
+        }
+        store.set_capacity(store.used());
+        for number in 0..values {
+            let at = number % wide.partitions.len();
+            let targets = if together { wide.partitions.clone() } else { vec![wide.partitions[at]] };
+            let small = Write { partitions: targets, ..Write::new(wide.partitions[at], batch(&["small"])) };
+            drop(engine.append(vec![small]).await);
+            if number % 500 == 499 || together {
+                let turned = engine.turn();
+                assert!(matches!(turned, Ok(_) | Err(Error::DiskFull)), "{turned:?}");
+            }
+        }
+        assert!(!engine.usage().poisoned);
+    }
+}

@@ -11,7 +11,8 @@ use tidegate_engine::batch::{Batch, Headers, Record};
 use tidegate_engine::group::{
     ConsumerId, Delivery, GroupConfig, LeaseRequest, Mode, OffsetCommit, Retry, Settlement, Start,
 };
-use tidegate_engine::{Atomic, Engine, Error, GroupName, PartitionId, TopicConfig, Write};
+use tidegate_engine::store::Environment;
+use tidegate_engine::{Atomic, DedupeKey, Engine, EngineConfig, Error, GroupName, PartitionId, TopicConfig, Write};
 
 fn group(name: &str) -> GroupName {
     GroupName::new("default", name).unwrap()
@@ -245,6 +246,58 @@ async fn writes_and_progress_happen_together_or_not_at_all() {
     drop(engine);
     let engine = open_manual(directory.path());
     assert_eq!(offsets(&lease(&engine, &workers, 9).await), [1]);
+}
+
+/// What is refused must leave no trace: an offset given out and never written would be a gap that no restart gets over.
+#[tokio::test]
+async fn an_atomic_write_that_does_not_agree_with_itself_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = EngineConfig { max_dedupe_keys: 2, max_scheduled: 1, ..small() };
+    let open = || Engine::open_manual(config.clone(), Environment::local(directory.path()).unwrap()).unwrap().0;
+    let engine = open();
+    let out = topic(&engine, "out", 1, TopicConfig::default()).await.partitions[0];
+    let plain = || Write::new(out, batch(&["value"]));
+    let keyed = |key, body| Write { dedupe: Some(DedupeKey { key, body }), ..plain() };
+    let delayed = || Write { deliver_at_ms: Some(FUTURE_MS), ..plain() };
+    let sequenced = |count: usize| {
+        let header = [&7i64.to_be_bytes()[..], &0i16.to_be_bytes(), &0i32.to_be_bytes()].concat();
+        let mut bytes = batch(&vec!["value"; count]).bytes.to_vec();
+        bytes[43..57].copy_from_slice(&header);
+        let crc = crc_fast::crc32_iscsi(&bytes[21..]).to_be_bytes();
+        bytes[17..21].copy_from_slice(&crc);
+        Write::new(out, Batch::split_from(&mut bytes.into()).unwrap())
+    };
+    let refused = async |engine: &Engine, writes| {
+        let refused = engine.append_atomic(Atomic { writes, ..Atomic::default() }).await;
+        refused.map(|(appended, _)| appended).unwrap_err()
+    };
+    let limit = |setting, limit| Error::LimitReached { setting, limit };
+    assert_eq!(refused(&engine, vec![keyed(1, 1), keyed(1, 2)]).await, Error::IdempotencyMismatch);
+    assert_eq!(refused(&engine, (0..3).map(|key| keyed(key, 1)).collect()).await, limit("max_dedupe_keys", 2));
+    assert_eq!(refused(&engine, vec![plain(), delayed(), delayed()]).await, limit("max_scheduled", 1));
+    assert!(matches!(refused(&engine, vec![sequenced(1), sequenced(2)]).await, Error::Invalid(_)));
+    assert_eq!((append(&engine, out, &["first"]).await, engine.usage().dedupe_keys), (0, 0));
+
+    // What only repeats itself is fine, also at the limit.
+    for round in 0..2 {
+        let writes = vec![keyed(1, 1), keyed(2, 1), keyed(1, 1)];
+        let (appended, commit) = engine.append_atomic(Atomic { writes, ..Atomic::default() }).await.unwrap();
+        settle(&engine).await;
+        commit.wait().await.unwrap();
+        let offsets: Vec<_> = appended.iter().map(|appended| (appended.base_offset, appended.duplicate)).collect();
+        assert_eq!(offsets, [(Some(1), round > 0), (Some(2), round > 0), (Some(1), true)]);
+    }
+    drop(engine);
+    assert_eq!(read_all(&open(), out).await.len(), 3);
+}
+
+#[tokio::test]
+async fn an_atomic_write_of_progress_alone_is_refused_after_the_end() {
+    let (_directory, engine, partition, workers) = started(1, GroupConfig::default()).await;
+    engine.close().await.unwrap();
+    let commit = OffsetCommit { partition, offset: 1, leader_epoch: -1, metadata: String::new() };
+    let atomic = Atomic { offsets: vec![(workers, vec![commit])], ..Atomic::default() };
+    assert!(matches!(engine.append_atomic(atomic).await, Err(Error::Closed)));
 }
 
 #[tokio::test]

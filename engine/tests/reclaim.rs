@@ -9,8 +9,8 @@ use std::time::Duration;
 use support::*;
 use tidegate_engine::batch::Batch;
 use tidegate_engine::store::Environment;
-use tidegate_engine::store::faulty::SimulatedClock;
-use tidegate_engine::{DedupeKey, Engine, EngineConfig, Error, Retention, TopicConfig, Write};
+use tidegate_engine::store::faulty::{FaultyStore, SimulatedClock};
+use tidegate_engine::{DedupeKey, Engine, EngineConfig, Error, PartitionId, Retention, TopicConfig, Write};
 
 fn forever() -> Retention {
     Retention { time: None, ..Retention::default() }
@@ -133,11 +133,11 @@ async fn fan_out_stores_the_body_once_even_after_a_rewrite() {
     let busy = topic(&engine, "busy", 1, short).await;
     append(&engine, wide.partitions[3], &["only here"]).await;
     let before = engine.counters().written_bytes.load(std::sync::atomic::Ordering::Relaxed);
-    let body = "body".repeat(100);
+    let body = "body".repeat(75);
     let shared = Write { partitions: wide.partitions.clone(), ..Write::new(wide.partitions[0], batch(&[&body])) };
     assert_eq!(write(&engine, shared).await.base_offset, Some(0));
     let written = engine.counters().written_bytes.load(std::sync::atomic::Ordering::Relaxed) - before;
-    assert!(written < 1500, "400 bytes for 50 partitions took {written}");
+    assert!(written < 1500, "300 bytes for 50 partitions took {written}");
     for round in 0..200 {
         append(&engine, busy.partitions[0], &[&format!("{round} {}", "b".repeat(1000))]).await;
     }
@@ -233,4 +233,168 @@ async fn an_idempotency_key_is_part_of_the_write() {
         engine = open_manual(directory.path());
     }
     assert_eq!(read_all(&engine, topic).await.len(), 2);
+}
+
+const NOW_MS: i64 = 1_700_000_000_000;
+
+fn simulated(config: EngineConfig) -> (Engine, FaultyStore) {
+    let store = FaultyStore::new(1);
+    let clock = Arc::new(SimulatedClock::new(NOW_MS));
+    let environment = Environment { store: Arc::new(store.clone()), clock };
+    (Engine::open_manual(config, environment).unwrap().0, store)
+}
+
+async fn kept_for_ever(engine: &Engine, name: &str, compact: bool) -> PartitionId {
+    let retention = Retention { compact, ..forever() };
+    topic(engine, name, 1, TopicConfig { retention, ..TopicConfig::default() }).await.partitions[0]
+}
+
+async fn fill(engine: &Engine, partition: PartitionId, count: usize) {
+    for round in 0..count {
+        append(engine, partition, &[&format!("{round} {}", "b".repeat(1500))]).await;
+    }
+}
+
+/// Rounds of maintenance, whatever reclaim has to say.
+async fn maintain(engine: &Engine, rounds: usize) {
+    for _ in 0..rounds {
+        let _ = engine.maintain();
+        settle(engine).await;
+    }
+}
+
+async fn remove_all(engine: &Engine, partition: PartitionId) {
+    drop(engine.delete_records(partition, None).unwrap());
+    settle(engine).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_cannot_be_compacted_does_not_hold_up_others() {
+    let (engine, _) = simulated(EngineConfig { max_compaction_keys: 10, ..small() });
+    let many = kept_for_ever(&engine, "many keys", true).await;
+    let few = kept_for_ever(&engine, "one key", true).await;
+    let busy = kept_for_ever(&engine, "busy", false).await;
+    for round in 0..100u32 {
+        for (table, key) in [(many, format!("key{round}")), (few, "key".to_owned())] {
+            let value = "v".repeat(700);
+            write(&engine, Write::new(table, Batch::pack(&[record(Some(&key), Some(&value))]).unwrap())).await;
+        }
+    }
+    fill(&engine, busy, 200).await;
+    let before = engine.usage().segments;
+    remove_all(&engine, busy).await;
+    maintain(&engine, 20).await;
+    assert!(engine.usage().segments + 3 < before, "of {before} segments {} are left", engine.usage().segments);
+    assert_eq!(read_all(&engine, many).await.len(), 100);
+    assert!(read_all(&engine, few).await.len() < 50, "it could be compacted");
+}
+
+#[tokio::test]
+async fn a_damaged_segment_is_not_copied_again_and_again_and_does_not_hold_up_others() {
+    let (engine, store) = simulated(EngineConfig { tail_cache_bytes: 0, ..small() });
+    let (busy, kept) = (kept_for_ever(&engine, "busy", false).await, kept_for_ever(&engine, "kept", false).await);
+    for value in ["whole", "decayed"] {
+        append(&engine, kept, &[value]).await;
+    }
+    fill(&engine, busy, 100).await;
+    append(&engine, kept, &["in a later segment"]).await;
+    fill(&engine, busy, 100).await;
+    let segments = engine.usage().segments;
+    let (file, bytes) = store.contents().into_iter().find(|(name, _)| name.starts_with("log-")).unwrap();
+    store.flip(&file, bytes.windows(7).position(|found| found == b"decayed").unwrap(), 1);
+    remove_all(&engine, busy).await;
+    maintain(&engine, 20).await;
+    let files: Vec<_> = store.contents().into_keys().filter(|name| name.ends_with(".seg")).collect();
+    // One more is ready to be written next.
+    assert!(files.len() <= engine.usage().segments + 1, "{files:?} for {} segments", engine.usage().segments);
+    assert!(engine.usage().segments <= 4 && segments > 4, "{} of {segments} are left", engine.usage().segments);
+    assert!(engine.read(kept, 0, 1).await.is_ok() && engine.read(kept, 2, 1).await.is_ok());
+    assert!(matches!(engine.read(kept, 1, 1).await, Err(Error::Corrupt { .. })));
+    let before = store.calls();
+    maintain(&engine, 20).await;
+    assert_eq!(store.calls(), before, "nothing is left to be done");
+}
+
+/// What a copy takes beside the records is nothing that another copy would do without.
+#[tokio::test]
+async fn small_records_of_many_partitions_are_copied_once() {
+    let (engine, _) = simulated(small());
+    let config = TopicConfig { retention: forever(), ..TopicConfig::default() };
+    let wide = topic(&engine, "wide", 100, config).await.partitions.clone();
+    let busy = kept_for_ever(&engine, "busy", false).await;
+    for partition in &wide {
+        append(&engine, *partition, &["small"]).await;
+    }
+    fill(&engine, busy, 100).await;
+    remove_all(&engine, busy).await;
+    let copied = || engine.counters().rewritten_bytes.load(std::sync::atomic::Ordering::Relaxed);
+    maintain(&engine, 10).await;
+    let before = copied();
+    maintain(&engine, 10).await;
+    assert!(before > 0 && copied() == before, "{} bytes were copied again", copied() - before);
+    for partition in wide {
+        assert_eq!(read_all(&engine, partition).await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_segment_too_large_to_be_rewritten_does_not_hold_up_those_behind_it() {
+    let (engine, _) = simulated(small());
+    let table = kept_for_ever(&engine, "table", true).await;
+    let (busy, kept) = (kept_for_ever(&engine, "busy", false).await, kept_for_ever(&engine, "kept", false).await);
+    // Many chunks of compacted records in one sorted segment, much larger than a segment of the log.
+    for round in 0..13_000u32 {
+        let records = [record(Some(&format!("key{round}")), Some(&"v".repeat(20)))];
+        let appends = engine.append(vec![Write::new(table, Batch::pack(&records).unwrap())]).await;
+        drop(appends.commit);
+        if round % 100 == 99 {
+            settle(&engine).await;
+        }
+    }
+    maintain(&engine, 5).await;
+    fill(&engine, busy, 60).await;
+    for _ in 0..3 {
+        append(&engine, kept, &["kept"]).await;
+        fill(&engine, busy, 60).await;
+    }
+    drop(engine.delete_records(table, Some(8_200)).unwrap());
+    remove_all(&engine, busy).await;
+    let before = engine.usage().segments;
+    maintain(&engine, 20).await;
+    assert!(engine.usage().segments <= 4, "of {before} segments {} are left", engine.usage().segments);
+    assert_eq!((read_all(&engine, kept).await.len(), read_all(&engine, table).await.len()), (3, 13_000 - 8_200));
+}
+
+#[tokio::test]
+async fn a_snapshot_that_found_no_space_is_stored_as_soon_as_there_is_some() {
+    let (engine, store) = simulated(small());
+    let busy = kept_for_ever(&engine, "busy", false).await;
+    fill(&engine, busy, 60).await;
+    let snapshots = || engine.counters().snapshots.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(snapshots(), 0);
+    store.set_capacity(store.used());
+    let _ = engine.maintain();
+    assert_eq!(snapshots(), 0, "there is no space");
+    store.set_capacity(u64::MAX);
+    maintain(&engine, 2).await;
+    assert_eq!(snapshots(), 1);
+    remove_all(&engine, busy).await;
+    let before = engine.usage().segments;
+    maintain(&engine, 3).await;
+    assert!(engine.usage().segments < before, "what it is needed for");
+}
+
+/// A topic created anew is another one: what its name was used for before does not count.
+#[tokio::test]
+async fn an_idempotency_key_goes_with_its_topic() {
+    let (engine, _) = simulated(small());
+    let keyed =
+        |partition| Write { dedupe: Some(DedupeKey { key: 7, body: 1 }), ..Write::new(partition, batch(&["once"])) };
+    let before = kept_for_ever(&engine, "orders", false).await;
+    assert!(!write(&engine, keyed(before)).await.duplicate);
+    drop(engine.delete_topic(&name("orders")).unwrap());
+    let again = kept_for_ever(&engine, "orders", false).await;
+    assert!(!write(&engine, keyed(again)).await.duplicate);
+    assert!(write(&engine, keyed(again)).await.duplicate);
+    assert_eq!(read_all(&engine, again).await.len(), 1);
 }

@@ -36,6 +36,15 @@ impl Entry {
             Self::State(bytes) => 5 + bytes.len(),
         }
     }
+
+    /// How many partitions' indexes it adds to.
+    pub(crate) fn targets(&self) -> usize {
+        match self {
+            Self::Batch { .. } => 1,
+            Self::Shared { targets, .. } => targets.len(),
+            Self::State(_) => 0,
+        }
+    }
 }
 
 /// A block's place in the log.

@@ -80,6 +80,12 @@ impl Buffers {
         Ok(Bytes::from_owner(lent))
     }
 
+    /// Bytes that wait to be used again.
+    #[cfg(test)]
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.0.lock().bytes
+    }
+
     /// The smallest with room for `least` bytes and no more than for `most`; a new one if there is none.
     fn take(&self, least: usize, most: usize) -> Vec<u8> {
         let mut free = self.0.lock();

@@ -11,6 +11,17 @@ use crate::{Error, PartitionId, Result};
 
 /// Entries in one chunk of a sealed segment's index: what is loaded and cached as one piece.
 pub(crate) const CHUNK_ENTRIES: usize = 4096;
+/// No entry takes more of a segment's index, unless it is the first of its partition: that takes so much more there and in the
+/// footer.
+const MAX_ENTRY_BYTES: u64 = 28;
+const MAX_FIRST_ENTRY_BYTES: u64 = 96;
+
+/// No more is taken by the index of so many entries of so many partitions.
+pub(crate) fn max_index_bytes(entries: usize, partitions: usize) -> u64 {
+    // One in so many begins another chunk.
+    let chunks = partitions + entries / CHUNK_ENTRIES;
+    entries as u64 * MAX_ENTRY_BYTES + chunks as u64 * MAX_FIRST_ENTRY_BYTES
+}
 
 /// One stored batch of one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Opening the log: manifest, newest snapshot, footers of sealed segments, then the blocks after the snapshot.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::block::{Block, BlockHeader, Chain, Entry};
-use super::index::{Chunk, IndexEntry, add_index_entries};
+use super::index::{Chunk, IndexEntry, add_index_entries, max_index_bytes};
 use super::manifest::{Manifest, Skipped, StoredManifest, open_object, undecodable};
 use super::segment::{Footer, Found, SEGMENT_HEADER_BYTES, Segment, SegmentId, SegmentKind};
 use super::writer::{Position, Writer};
@@ -239,7 +239,11 @@ impl Recovery {
             self.check_torn(&segment, scanned.end, size)?;
         }
         let next = self.chain.map_or(0, |chain| chain.sequence);
-        if scanned.end > SEGMENT_HEADER_BYTES && next < self.replay_from {
+        // What does not check may have been there before the space was ours, unless it is told by its number.
+        let claimed = if scanned.torn { segment.header_at(scanned.end, size)? } else { None };
+        let is_used = scanned.end > SEGMENT_HEADER_BYTES
+            || claimed.is_some_and(|header| (next..self.replay_from).contains(&header.sequence));
+        if is_used && next < self.replay_from {
             let reason = format!("the log ends before block {}, up to which it was durable", self.replay_from);
             return Err(segment.corrupt(scanned.end, &reason));
         }
@@ -416,7 +420,7 @@ impl Recovery {
                 position: open.end,
                 chain: Chain { synced_below: chain.sequence, ..chain },
                 first_sequence: open.first_sequence,
-                index_entries: open.index.len() as u64,
+                index_bytes: index_bytes(&open.index),
             });
         }
         let chain = Chain { synced_below: chain.sequence, ..chain };
@@ -450,7 +454,7 @@ impl Recovery {
                 position: open.end,
                 chain: Chain { sequence: next_sequence, previous_crc: open.last_crc, synced_below: next_sequence },
                 first_sequence: open.first_sequence,
-                index_entries: open.index.len() as u64,
+                index_bytes: index_bytes(&open.index),
             };
             let (footer, chunks) = Writer::new(position, 0).seal(&by_partition(&open.index))?;
             self.sealed.insert(footer_of, footer.next_sequence);
@@ -533,9 +537,14 @@ pub(crate) fn rebuild_footer(segment: &Segment, blocks_end: u64) -> Result<()> {
         position: at,
         chain,
         first_sequence: first_sequence.unwrap_or_default(),
-        index_entries: index.len() as u64,
+        index_bytes: index_bytes(&index),
     };
     Writer::new(position, 0).seal(&by_partition(&index)).map(drop)
+}
+
+fn index_bytes(index: &[(PartitionId, IndexEntry)]) -> u64 {
+    let partitions: HashSet<PartitionId> = index.iter().map(|(id, _)| *id).collect();
+    max_index_bytes(index.len(), partitions.len())
 }
 
 fn by_partition(index: &[(PartitionId, IndexEntry)]) -> Vec<(PartitionId, Vec<IndexEntry>)> {

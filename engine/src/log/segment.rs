@@ -177,6 +177,14 @@ impl Segment {
         self.file.seal(footer.blocks_end + tail.len() as u64).map_err(|e| doing(&e))
     }
 
+    /// What begins at `position` if it is a block of this segment, which need not check.
+    pub(crate) fn header_at(&self, position: u64, end: u64) -> Result<Option<BlockHeader>> {
+        if position + HEADER_BYTES as u64 > end {
+            return Ok(None);
+        }
+        Ok(BlockHeader::parse(&self.read(position, HEADER_BYTES)?, self.id.0))
+    }
+
     /// The block at `position`, or why there is none.
     pub(crate) fn block_at(&self, position: u64, end: u64) -> Result<Found> {
         if position + HEADER_BYTES as u64 > end {

@@ -49,6 +49,11 @@ impl SortedWriter {
         })
     }
 
+    /// The name of its file.
+    pub(crate) fn name(&self) -> &str {
+        &self.segment.name
+    }
+
     /// Whether the chunk at hand has as many entries as one should.
     pub(crate) fn chunk_is_full(&self) -> bool {
         self.chunk.len() >= CHUNK_ENTRIES

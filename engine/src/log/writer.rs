@@ -15,6 +15,9 @@ use crate::{Error, PartitionId, Result};
 /// setting: one leaves as the next comes, so that more would never be used.
 const BLOCK_BUFFER_BYTES: usize = 8 << 20;
 
+/// Kept for the rest of the footer, and for blocks that come on top of what fits: marks, and the beginning of each block.
+const FOOTER_BYTES: u64 = 16 << 10;
+
 /// Where recovery, or a roll, leaves the writer.
 #[derive(Clone)]
 pub(crate) struct Position {
@@ -26,14 +29,14 @@ pub(crate) struct Position {
     pub chain: Chain,
     /// Number of the first block in the segment.
     pub first_sequence: u64,
-    /// Index entries the segment will need.
-    pub index_entries: u64,
+    /// Space that is kept for the segment's index.
+    pub index_bytes: u64,
 }
 
 impl Position {
     /// The beginning of an empty segment.
     pub(crate) fn start_of(segment: Arc<Segment>, chain: Chain) -> Self {
-        Self { segment, position: SEGMENT_HEADER_BYTES, chain, first_sequence: chain.sequence, index_entries: 0 }
+        Self { segment, position: SEGMENT_HEADER_BYTES, chain, first_sequence: chain.sequence, index_bytes: 0 }
     }
 }
 
@@ -72,8 +75,12 @@ impl Writer {
 
     /// Bytes of blocks that still fit, leaving room for the footer.
     pub(crate) fn room(&self) -> u64 {
-        let footer = self.at.index_entries * 24 + 16 * 1024;
-        self.capacity.saturating_sub(self.at.position + footer)
+        self.capacity.saturating_sub(self.at.position + self.at.index_bytes + FOOTER_BYTES)
+    }
+
+    /// Keeps space for what was written to be found again.
+    pub(crate) fn keep_for_index(&mut self, bytes: u64) {
+        self.at.index_bytes += bytes;
     }
 
     /// Whether the segment holds any block.
@@ -99,7 +106,6 @@ impl Writer {
         self.at.segment.write(self.at.position, &bytes, to)?;
         let position = self.at.position;
         self.at.position += bytes.len() as u64;
-        self.at.index_entries += payloads.len() as u64;
         self.at.chain.sequence += 1;
         self.at.chain.previous_crc = crc;
         Ok(Written { position, bytes, payloads })
