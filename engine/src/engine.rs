@@ -10,7 +10,8 @@ use uuid::Uuid;
 use crate::commit::{Commit, Watch};
 use crate::counters::Counters;
 use crate::group::{
-    Committed, ConsumerId, Delivery, GroupConfig, GroupInfo, LeaseRequest, OffsetCommit, PartitionLag, Settlement,
+    Committed, ConsumerId, Delivery, GroupConfig, GroupInfo, LeaseId, LeaseRequest, OffsetCommit, PartitionLag,
+    Settlement,
 };
 use crate::record::StateRecord;
 use crate::shard::Shard;
@@ -445,6 +446,14 @@ impl Engine {
     /// As [`Engine::settle`].
     pub fn settle_untold(&self, name: &GroupName, settlements: &[Settlement]) -> Result<Vec<Result<()>>> {
         self.shard.settle(name, settlements, false).map(|(results, _)| results)
+    }
+
+    /// Whether none of these leases is settled, over or void.
+    ///
+    /// # Errors
+    /// [`Error::UnknownGroup`].
+    pub fn holds(&self, name: &GroupName, leases: &[LeaseId]) -> Result<bool> {
+        Ok(self.shard.lock().state.group_mut(name)?.holds(leases))
     }
 
     /// Returns every lease of a consumer, uncounted.

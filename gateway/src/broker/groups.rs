@@ -1,11 +1,11 @@
 //! Groups: settings, committed offsets, leases and their settlement, lag.
 
 use tidegate_engine::group::{
-    Committed, ConsumerId, Delivery, GroupConfig, GroupInfo, LeaseRequest, OffsetCommit, Settlement,
+    Committed, ConsumerId, Delivery, GroupConfig, GroupInfo, LeaseId, LeaseRequest, OffsetCommit, Settlement,
 };
 use tidegate_engine::{Commit, GroupName, PartitionId, Watch};
 
-use super::{Action, Broker, Principal, Resource, Result};
+use super::{Action, Broker, Error, Kind, Principal, Resource, Result};
 
 impl Broker {
     pub(super) fn group_name(&self, principal: &Principal, action: Action, name: &str) -> Result<GroupName> {
@@ -38,7 +38,7 @@ impl Broker {
     /// [`super::Kind::AlreadyExists`], [`super::Kind::Invalid`], [`super::Kind::NotFound`] for a topic, [`super::Kind::Forbidden`].
     pub async fn create_group(&self, principal: &Principal, name: &str, config: GroupConfig) -> Result<()> {
         let name = self.group_name(principal, Action::Configure, name)?;
-        self.check_group_topics(principal, &config)?;
+        self.check_group(principal, &config)?;
         Ok(self.engine.create_group(name, config)?.wait().await?)
     }
 
@@ -48,16 +48,35 @@ impl Broker {
     /// As [`Broker::create_group`], and [`super::Kind::NotFound`].
     pub async fn alter_group(&self, principal: &Principal, name: &str, config: GroupConfig) -> Result<()> {
         let name = self.group_name(principal, Action::Configure, name)?;
-        self.check_group_topics(principal, &config)?;
+        self.check_group(principal, &config)?;
         Ok(self.engine.alter_group(&name, config)?.wait().await?)
     }
 
-    /// A group reads its topics and writes its dead letters: its creator must be allowed both.
-    fn check_group_topics(&self, principal: &Principal, config: &GroupConfig) -> Result<()> {
-        for topic in &config.topics {
+    /// Settings with which a group would not work are refused. A group reads its topics and writes its dead letters: its
+    /// creator must be allowed both.
+    fn check_group(&self, principal: &Principal, config: &GroupConfig) -> Result<()> {
+        let refuse = |words: String| Err(Error::new(Kind::Invalid, words));
+        if config.ack_deadline.is_zero() {
+            return refuse("ack_deadline is over at once: give consumers some time".to_owned());
+        }
+        if config.max_deliveries == Some(0) {
+            return refuse("max_deliveries is at least 1: leave it out for no limit".to_owned());
+        }
+        if config.max_in_flight == 0 {
+            return refuse("max_in_flight is at least 1: with 0 nothing would be delivered".to_owned());
+        }
+        for (index, topic) in config.topics.iter().enumerate() {
+            if config.topics[..index].contains(topic) {
+                return refuse(format!("topics: '{topic}' is named twice"));
+            }
             self.topic_for_read(principal, topic.name())?;
         }
         if let Some(topic) = &config.dead_letter {
+            if config.topics.contains(topic) {
+                return refuse(format!(
+                    "dead_letter: the group consumes '{topic}', so its dead letters would come back: name another topic"
+                ));
+            }
             self.authorize(principal, Action::Write, Resource::Topic(topic.name()))?;
             self.find_topic(principal, topic.name())?;
         }
@@ -116,6 +135,28 @@ impl Broker {
     pub async fn seek(&self, principal: &Principal, name: &str, positions: &[(PartitionId, u64)]) -> Result<()> {
         let name = self.group_name(principal, Action::Read, name)?;
         Ok(self.engine.seek(&name, positions)?.wait().await?)
+    }
+
+    /// Checks that a group consumes these topics. One that names none of its own, as Kafka's do not, may consume any.
+    ///
+    /// # Errors
+    /// [`super::Kind::Invalid`] names one that it does not consume.
+    pub fn check_consumed<'a>(group: &GroupInfo, topics: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        let own = &group.config.topics;
+        let is_other = |name: &&str| !own.is_empty() && own.iter().all(|topic| topic.name() != *name);
+        match topics.into_iter().find(is_other) {
+            Some(other) => Err(Error::new(Kind::Invalid, format!("the group does not consume topic '{other}'"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether none of these leases is settled, over or void.
+    ///
+    /// # Errors
+    /// [`super::Kind::NotFound`], [`super::Kind::Forbidden`].
+    pub fn holds(&self, principal: &Principal, name: &str, leases: &[LeaseId]) -> Result<bool> {
+        let name = self.group_name(principal, Action::Read, name)?;
+        Ok(self.engine.holds(&name, leases)?)
     }
 
     /// A new consumer of groups, for the leases it will hold.

@@ -28,6 +28,19 @@ pub struct Page {
 }
 
 impl Broker {
+    /// Refuses to begin behind the next message to be stored. What was removed before an offset is no reason to.
+    ///
+    /// # Errors
+    /// [`super::Kind::OutOfRange`], [`super::Kind::NotFound`].
+    pub fn check_begin(&self, partition: PartitionId, offset: u64) -> Result<()> {
+        let info = self.partition(partition)?;
+        let (log_start, end) = (info.log_start, info.high_watermark);
+        match offset <= end {
+            true => Ok(()),
+            false => Err(EngineError::OffsetOutOfRange { offset, log_start, end }.into()),
+        }
+    }
+
     /// The records from `offset` on that are `wanted`. The page ends when a limit is reached, or where what one read brought
     /// ends. The caller has authorized with [`Broker::topic_for_read`].
     ///

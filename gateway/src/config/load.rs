@@ -111,8 +111,11 @@ impl Sources {
     pub fn parse(&self, yaml: &str) -> Result<Config, Mistakes> {
         let mut tree = Tree::parse(yaml)
             .map_err(|(origin, message)| self.refuse(vec![Mistake { origin, setting: String::new(), message }]))?;
+        let known = serde_json::to_value(Config::default()).unwrap_or_default();
         self.overlay(&mut tree);
-        let (config, mut mistakes) = deserialize(tree.clone());
+        let mut mistakes = take_no_sections(&mut tree, &known, &mut Path::new());
+        let (config, wrong) = deserialize(tree.clone());
+        mistakes.extend(wrong);
         mistakes.extend(check::check(&config, self.insecure).into_iter().map(|(setting, message)| {
             let path: Path = setting.split('.').map(str::to_owned).collect();
             Mistake { origin: tree.origin(&path), setting: setting.to_owned(), message }
@@ -150,6 +153,30 @@ fn variable_path(name: &str) -> Path {
         path.insert(0, "listeners".into());
     }
     path
+}
+
+/// Takes out what stands where a section is expected. serde would read a list as a section, its settings in the order of
+/// our source.
+fn take_no_sections(tree: &mut Tree, known: &Value, path: &mut Path) -> Vec<Mistake> {
+    let Value::Object(settings) = known else { return Vec::new() };
+    let written = path.iter().try_fold(&tree.value, |value, key| value.get(key));
+    if written.is_none_or(|value| value.is_object() || value.is_null()) {
+        return settings
+            .iter()
+            .flat_map(|(name, known)| {
+                path.push(name.clone());
+                let mistakes = take_no_sections(tree, known, path);
+                path.pop();
+                mistakes
+            })
+            .collect();
+    }
+    let message = "settings are expected here, each as `name: value`".to_owned();
+    let mistake = Mistake { origin: tree.origin(path), setting: path.join("."), message };
+    if !tree.remove(path) {
+        tree.value = Value::Object(serde_json::Map::new());
+    }
+    vec![mistake]
 }
 
 /// Takes what is wrong out of the tree until the rest can be read. Every setting has a default, so that ends.
@@ -206,6 +233,19 @@ mod tests {
 
     fn mistakes(yaml: &str) -> Vec<String> {
         file(yaml).unwrap_err().to_string().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_section_is_no_list_and_no_text() {
+        let expected = "settings are expected here, each as `name: value`";
+        for yaml in ["[]", "- 1", "hello", "7"] {
+            assert_eq!(mistakes(yaml), [format!("t.yaml:1: {expected}")], "{yaml}");
+        }
+        assert_eq!(
+            mistakes("engine: [5]\nlisteners:\n  http: 8080\n  kafka: []\n  amqp:\n"),
+            [("1", "engine"), ("3", "listeners.http"), ("4", "listeners.kafka")]
+                .map(|(line, setting)| format!("t.yaml:{line}: {setting}: {expected}"))
+        );
     }
 
     #[test]

@@ -57,7 +57,10 @@ impl Tree {
         }
         let node: Spanned<Node> = serde_saphyr::from_str_with_options(yaml, options()).map_err(|error| {
             let line = error.location().map_or(1, |location| location.line());
-            (Origin::Line(line), error.without_snippet().to_string())
+            let words = error.without_snippet().to_string();
+            // The parser's advice on a setting given twice is for programmers.
+            let words = words.split(", set DuplicateKeyPolicy").next().unwrap_or_default().to_owned();
+            (Origin::Line(line), words)
         })?;
         tree.value = tree.keep(node, &mut Path::new());
         Ok(tree)
@@ -236,8 +239,8 @@ mod tests {
 
     #[test]
     fn a_duplicate_key_is_refused_with_its_line() {
-        let (origin, _) = Tree::parse("a: 1\na: 2\n").unwrap_err();
-        assert_eq!(origin, Origin::Line(2));
+        let refused = Tree::parse("a: 1\na: 2\n").unwrap_err();
+        assert_eq!(refused, (Origin::Line(2), "duplicate mapping key: a".to_owned()));
     }
 
     #[test]

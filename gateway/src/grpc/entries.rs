@@ -23,11 +23,11 @@ impl<'a> Topics<'a> {
         Self { grpc, found: Vec::new() }
     }
 
-    /// Looks up the topics that the entries of a frame name.
+    /// Looks up the topics that the entries of a frame name. One that is refused for itself creates none.
     pub(super) async fn find(&mut self, default: &str, entries: &[proto::Entry]) {
         for entry in entries {
             let name = named(entry, default);
-            if self.known(name).is_none() {
+            if self.known(name).is_none() && draft(entry.clone()).is_ok() {
                 let topic = match name {
                     "" => Err(Refusal::invalid("the entry names no topic, and the request neither")),
                     name => self.grpc.broker.topic_for_write(&self.grpc.principal, name).await.map_err(Refusal::from),
@@ -49,10 +49,10 @@ impl<'a> Topics<'a> {
         default: &str,
         entry: proto::Entry,
     ) -> Result<()> {
-        let unknown = || Err(Refusal::not_found("the topic was not looked up"));
-        let topic =
-            self.known(named(&entry, default)).map_or_else(unknown, |topic| topic.as_ref().map_err(Clone::clone))?;
+        let topic = self.known(named(&entry, default));
         let draft = draft(entry)?;
+        let unknown = || Err(Refusal::not_found("the topic was not looked up"));
+        let topic = topic.map_or_else(unknown, |topic| topic.as_ref().map_err(Clone::clone))?;
         let place = self.grpc.broker.place_draft(topic, &draft, gathering.key())?;
         gathering.add(position, topic, place, draft);
         Ok(())

@@ -44,6 +44,7 @@ pub(super) async fn run(grpc: Grpc, request: FetchRequest, responses: Writer<Fet
     let mut positions = Vec::with_capacity(places.len());
     for place in &places {
         let next = begin(&grpc, place.id, request.from.as_ref(), places.len() == 1).await?;
+        grpc.broker.check_begin(place.id, next)?;
         let end = grpc.broker.partition(place.id)?.high_watermark;
         positions.push(Progress { place: *place, next, end: (!request.follow).then_some(end) });
     }

@@ -3,7 +3,7 @@
 use tidegate_engine::Atomic;
 use tidegate_proto::v1::{PublishRequest, PublishResponse, PublishResult};
 
-use super::convert::idempotency_key;
+use super::convert::{draft, idempotency_key};
 use super::entries::{self, Topics};
 use super::error::{Refusal, Result};
 use super::state::Grpc;
@@ -19,6 +19,9 @@ pub(super) async fn publish(grpc: &Grpc, request: PublishRequest) -> Result<Publ
     let mut gathering = Gathering::new(grpc.principal.namespace(), idempotency_key(key)?, now_ms());
     let mut results: Vec<Option<PublishResult>> = Vec::new();
     results.resize_with(entries.len(), || None);
+    for (position, entry) in entries.iter().enumerate().filter(|_| atomic) {
+        draft(entry.clone()).map_err(|refusal| refusal.within(format_args!("entries[{position}]")))?;
+    }
     let mut topics = Topics::new(grpc);
     topics.find(&topic, &entries).await;
     for (position, entry) in entries.into_iter().enumerate() {

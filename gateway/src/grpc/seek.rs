@@ -1,5 +1,6 @@
 //! Consumer.Seek: moves a group back or forth.
 
+use tidegate_engine::group::GroupInfo;
 use tidegate_engine::{PartitionId, TopicName};
 use tidegate_proto::v1::position::Position as Where;
 use tidegate_proto::v1::{Anchor as End, PartitionOffset, Position, SeekRequest, SeekResponse};
@@ -7,7 +8,7 @@ use tidegate_proto::v1::{Anchor as End, PartitionOffset, Position, SeekRequest, 
 use super::error::{Refusal, Result};
 use super::state::Grpc;
 use super::time::milliseconds;
-use crate::broker::{Anchor, Error, Kind, Place};
+use crate::broker::{Anchor, Broker, Error, Kind, Place};
 
 type Sought = Vec<(PartitionId, PartitionOffset)>;
 
@@ -15,10 +16,13 @@ pub(super) async fn seek(grpc: &Grpc, request: SeekRequest) -> Result<SeekRespon
     let group = grpc.find_group(&request.group)?;
     let sought = match (&request.to, request.offsets.is_empty()) {
         (Some(to), true) => {
-            let topics = chosen(&group.config.topics, &request.topics)?;
+            let topics = chosen(&group, &request.topics)?;
             everywhere(grpc, topics, anchor(to)?).await?
         }
-        (None, false) if request.topics.is_empty() => one_by_one(grpc, request.offsets)?,
+        (None, false) if request.topics.is_empty() => {
+            Broker::check_consumed(&group, request.offsets.iter().map(|position| position.topic.as_str()))?;
+            one_by_one(grpc, request.offsets)?
+        }
         _ => return Err(Refusal::invalid("give one of to (with topics, if not all) and offsets")),
     };
     let ids: Vec<_> = sought.iter().map(|(id, position)| (*id, position.offset)).collect();
@@ -38,14 +42,12 @@ pub(super) fn anchor(position: &Position) -> Result<Anchor> {
 }
 
 /// The group's topics, or those of them that are named.
-fn chosen<'a>(topics: &'a [TopicName], named: &'a [String]) -> Result<Vec<&'a str>> {
+fn chosen<'a>(group: &'a GroupInfo, named: &'a [String]) -> Result<Vec<&'a str>> {
     if named.is_empty() {
-        return Ok(topics.iter().map(TopicName::name).collect());
+        return Ok(group.config.topics.iter().map(TopicName::name).collect());
     }
-    match named.iter().find(|name| topics.iter().all(|topic| topic.name() != name.as_str())) {
-        Some(other) => Err(Refusal::invalid(format!("the group does not consume topic '{other}'"))),
-        None => Ok(named.iter().map(String::as_str).collect()),
-    }
+    Broker::check_consumed(group, named.iter().map(String::as_str))?;
+    Ok(named.iter().map(String::as_str).collect())
 }
 
 async fn everywhere(grpc: &Grpc, topics: Vec<&str>, to: Anchor) -> Result<Sought> {

@@ -3,12 +3,13 @@
 //!
 //! The table is this process's own and bounded; progress never depends on it. When an answer is not here any more
 //! (forgotten for want of room, a restart, another process) the repeated pull leases other messages, and those of the lost answer come
-//! again after their deadline.
+//! again after their deadline. Once any of its messages is settled the answer has arrived, and repeating it would hand out what is done.
 
 use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tidegate_engine::group::LeaseId;
 use tokio::time::Instant;
 
 /// Answers by attempt. The key is 128 bits of a hash over namespace, group and attempt_id.
@@ -28,7 +29,23 @@ struct Table {
 
 enum State {
     Running,
-    Done { answer: Bytes, until: Instant, finished: Instant },
+    Done { answer: Answer, until: Instant, finished: Instant },
+}
+
+/// What an attempt was answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub body: Bytes,
+    /// Of its messages.
+    pub leases: Vec<LeaseId>,
+    /// A digest of what the attempt settled.
+    pub settled: u64,
+}
+
+impl Answer {
+    fn size(&self) -> usize {
+        self.body.len() + size_of_val(self.leases.as_slice())
+    }
 }
 
 /// What an attempt is.
@@ -36,7 +53,7 @@ pub(super) enum Begin<'a> {
     /// The first: finish it, or drop it.
     New(Running<'a>),
     /// A repeat; this was the answer.
-    Done(Bytes),
+    Done(Answer),
     /// A repeat of one that has no answer yet.
     Running,
 }
@@ -63,14 +80,22 @@ impl Attempts {
         table.insert(key, State::Running);
         Begin::New(Running { attempts: self, key })
     }
+
+    /// Forgets an answer that is not to be repeated.
+    pub(super) fn forget(&self, key: u128) {
+        let mut table = self.table.lock();
+        if matches!(table.attempts.get(&key), Some(State::Done { .. })) {
+            table.remove(key);
+        }
+    }
 }
 
 impl Running<'_> {
     /// Keeps the answer until then.
-    pub(super) fn finish(self, answer: Bytes, until: Instant) {
+    pub(super) fn finish(self, answer: Answer, until: Instant) {
         let finished = Instant::now();
         let mut table = self.attempts.table.lock();
-        table.bytes += answer.len();
+        table.bytes += answer.size();
         table.insert(self.key, State::Done { answer, until, finished });
         table.order.push_back((self.key, finished));
         table.forget(finished, self.attempts.max_attempts, self.attempts.max_bytes);
@@ -90,7 +115,13 @@ impl Drop for Running<'_> {
 impl Table {
     fn insert(&mut self, key: u128, state: State) {
         if let Some(State::Done { answer, .. }) = self.attempts.insert(key, state) {
-            self.bytes -= answer.len();
+            self.bytes -= answer.size();
+        }
+    }
+
+    fn remove(&mut self, key: u128) {
+        if let Some(State::Done { answer, .. }) = self.attempts.remove(&key) {
+            self.bytes -= answer.size();
         }
     }
 
@@ -105,11 +136,7 @@ impl Table {
                 // An entry of an attempt that was made again: the newer one has its own place in the order.
                 None => {}
                 Some(until) if self.order.len() <= max_attempts && self.bytes <= max_bytes && until > now => return,
-                Some(_) => {
-                    if let Some(State::Done { answer, .. }) = self.attempts.remove(&key) {
-                        self.bytes -= answer.len();
-                    }
-                }
+                Some(_) => self.remove(key),
             }
             self.order.pop_front();
         }
@@ -123,15 +150,19 @@ mod tests {
 
     use super::*;
 
+    fn plain(body: &'static str) -> Answer {
+        Answer { body: body.into(), leases: Vec::new(), settled: 0 }
+    }
+
     fn finish(attempts: &Attempts, key: u128, answer: &'static str, lives: bool) {
         let Begin::New(running) = attempts.begin(key) else { panic!("{key} was begun before") };
         let now = Instant::now();
-        running.finish(answer.into(), if lives { now + Duration::from_secs(3600) } else { now });
+        running.finish(plain(answer), if lives { now + Duration::from_secs(3600) } else { now });
     }
 
     fn answer(attempts: &Attempts, key: u128) -> Option<Bytes> {
         match attempts.begin(key) {
-            Begin::Done(answer) => Some(answer),
+            Begin::Done(answer) => Some(answer.body),
             Begin::New(_) => None,
             Begin::Running => panic!("{key} is running"),
         }
@@ -165,6 +196,16 @@ mod tests {
         drop(table);
         finish(&attempts, 200, "more than ten bytes", true);
         assert_eq!(attempts.table.lock().bytes, 0);
+    }
+
+    #[test]
+    fn an_answer_that_is_forgotten_is_not_counted_any_more() {
+        let attempts = Attempts::new(10, 1000);
+        finish(&attempts, 1, "one", true);
+        attempts.forget(1);
+        attempts.forget(2);
+        assert_eq!(attempts.table.lock().bytes, 0);
+        assert_eq!(answer(&attempts, 1), None);
     }
 
     #[test]

@@ -173,8 +173,9 @@ pub(super) fn not_acceptable(offered: &[&str]) -> Problem {
 #[utoipa::path(get, path = "/topics/{topic}/messages/{id}", tag = "read", operation_id = "get_message",
     params(("topic" = NameText, Path),
         ("id" = String, Path, description = "`<partition>-<offset>`, as publishing answered it", pattern = "^[0-9]+-[0-9]+$")),
-    responses((status = 200, description = "The message",
-        content((Vec<u8> = "application/octet-stream"), (MessageView = "application/json")))))]
+    // A body published as JSON comes as JSON, too, so that type promises no MessageView.
+    responses((status = 200, description = "The body, of the type it was published with; with Accept: application/json the message as a MessageView",
+        content((Vec<u8> = "application/octet-stream"), (serde_json::Value = "application/json")))))]
 pub(super) async fn get_message(State(http): State<Http>, target: Target, fields: HeaderMap) -> Result<Response> {
     let topic = http.broker.topic_for_read(&target.principal, target.topic())?;
     let (index, offset) = parse_id(target.get("id"))?;

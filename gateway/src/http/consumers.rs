@@ -3,7 +3,7 @@
 //!
 //! This is flow control of this process's connections, not progress: the leases themselves are the engine's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,6 +33,8 @@ pub(super) struct Held {
     freed: Notify,
     /// The consumer has reconnected: the stream it left need not go on.
     left: AtomicBool,
+    /// The stream it then opened. When that broke before anything arrived, it comes with the old cursor again.
+    next: Mutex<Option<ConsumerId>>,
 }
 
 #[derive(Clone, Copy)]
@@ -47,14 +49,19 @@ impl Consumers {
         self.boot
     }
 
-    /// Registers a new stream.
-    pub(super) fn open(&self, consumer: ConsumerId) -> Arc<Held> {
+    /// Registers a new stream, which may go on where another broke.
+    pub(super) fn open(&self, consumer: ConsumerId, after: Option<ConsumerId>) -> Arc<Held> {
         let held = Arc::new(Held::default());
         let now = Instant::now();
         let mut streams = self.streams.lock();
-        // Streams that are gone are kept only as long as one of their leases may live.
-        streams.retain(|_, held| Arc::strong_count(held) > 1 || held.count(now) > 0);
+        if let Some(left) = after.and_then(|after| streams.get(&after)) {
+            *left.next.lock() = Some(consumer);
+        }
         streams.insert(consumer, Arc::clone(&held));
+        // Streams that are gone are kept only as long as one of their leases, or the stream that followed, may live.
+        let lives = |held: &Arc<Held>| Arc::strong_count(held) > 1 || held.count(now) > 0;
+        let living: HashSet<_> = streams.iter().filter(|(_, held)| lives(held)).map(|(id, _)| *id).collect();
+        streams.retain(|id, held| living.contains(id) || held.next.lock().is_some_and(|next| living.contains(&next)));
         held
     }
 
@@ -74,17 +81,28 @@ impl Consumers {
         }
     }
 
-    /// What a broken stream sent after `sequence`, and its consumer therefore never saw. The stream is forgotten.
+    /// What a broken stream sent after `sequence`, and its consumer therefore never saw; nor what a stream sent that
+    /// followed it.
     pub(super) fn unseen(&self, consumer: ConsumerId, sequence: u64) -> Vec<LeaseId> {
-        let Some(held) = self.streams.lock().remove(&consumer) else { return Vec::new() };
-        held.left.store(true, Ordering::Relaxed);
-        held.freed.notify_one();
-        let mut leases = held.leases.lock();
-        leases.drain().filter(|(_, sent)| sent.sequence > sequence).map(|(lease, _)| lease).collect()
+        let streams = self.streams.lock();
+        let Some(held) = streams.get(&consumer) else { return Vec::new() };
+        let mut unseen = held.leave(sequence);
+        if let Some(next) = held.next.lock().and_then(|next| streams.get(&next)) {
+            unseen.extend(next.leave(0));
+        }
+        unseen
     }
 }
 
 impl Held {
+    /// Ends the stream and gives up what it sent; returns what it sent after `sequence`.
+    fn leave(&self, sequence: u64) -> Vec<LeaseId> {
+        self.left.store(true, Ordering::Relaxed);
+        self.freed.notify_one();
+        let mut leases = self.leases.lock();
+        leases.drain().filter(|(_, sent)| sent.sequence > sequence).map(|(lease, _)| lease).collect()
+    }
+
     pub(super) fn is_left(&self) -> bool {
         self.left.load(Ordering::Relaxed)
     }
@@ -129,7 +147,7 @@ mod tests {
     #[test]
     fn settled_leases_are_not_held() {
         let consumers = Consumers::default();
-        let held = consumers.open(ConsumerId(1));
+        let held = consumers.open(ConsumerId(1), None);
         let now = Instant::now();
         for offset in 0..3 {
             held.send(lease(offset), offset, now + Duration::from_secs(3600));
@@ -143,7 +161,7 @@ mod tests {
     #[test]
     fn what_was_not_seen_comes_back() {
         let consumers = Consumers::default();
-        let held = consumers.open(ConsumerId(1));
+        let held = consumers.open(ConsumerId(1), None);
         for offset in 0..5 {
             held.send(lease(offset), offset + 1, Instant::now() + Duration::from_secs(3600));
         }
@@ -155,13 +173,30 @@ mod tests {
     }
 
     #[test]
+    fn what_a_stream_that_followed_sent_comes_back_too() {
+        let consumers = Consumers::default();
+        let later = Instant::now() + Duration::from_secs(3600);
+        consumers.open(ConsumerId(1), None).send(lease(1), 1, later);
+        for round in 2..5 {
+            assert_eq!(consumers.unseen(ConsumerId(1), 0), [lease(round - 1)]);
+            let held = consumers.open(ConsumerId(round), Some(ConsumerId(1)));
+            held.send(lease(round), 1, later);
+            assert_eq!(consumers.streams.lock().len(), 2, "only the one left and the one that followed are known");
+        }
+        // It has seen something of the last one.
+        assert!(consumers.unseen(ConsumerId(4), 1).is_empty());
+        let _other = consumers.open(ConsumerId(5), Some(ConsumerId(4)));
+        assert!(consumers.unseen(ConsumerId(1), 0).is_empty());
+    }
+
+    #[test]
     fn streams_that_are_gone_are_forgotten_with_their_leases() {
         let consumers = Consumers::default();
         let now = Instant::now();
-        consumers.open(ConsumerId(1)).send(lease(1), 1, now);
-        let _live = consumers.open(ConsumerId(2));
-        consumers.open(ConsumerId(3)).send(lease(3), 1, now + Duration::from_secs(3600));
-        let _next = consumers.open(ConsumerId(4));
+        consumers.open(ConsumerId(1), None).send(lease(1), 1, now);
+        let _live = consumers.open(ConsumerId(2), None);
+        consumers.open(ConsumerId(3), None).send(lease(3), 1, now + Duration::from_secs(3600));
+        let _next = consumers.open(ConsumerId(4), None);
         let mut known: Vec<_> = consumers.streams.lock().keys().copied().collect();
         known.sort();
         assert_eq!(known, [ConsumerId(2), ConsumerId(3), ConsumerId(4)]);

@@ -117,8 +117,19 @@ impl Json {
     pub(super) fn read<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T> {
         // An absent body says nothing, as `{}` does, and null.
         let bytes: &[u8] = if matches!(self.0.trim_ascii(), b"" | b"null") { b"{}" } else { &self.0 };
-        serde_json::from_slice(bytes).map_err(|error| Problem::invalid(error.to_string()).within("body"))
+        object(bytes).map_err(|problem| problem.within("body"))
     }
+}
+
+/// Reads a JSON object. serde would take an array for one as well, its fields in an order that nobody was told.
+///
+/// # Errors
+/// 400 says what is wrong and where.
+pub(super) fn object<'a, T: serde::Deserialize<'a>>(json: &'a [u8]) -> Result<T> {
+    if json.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::invalid("it is an array where an object, {…}, is expected"));
+    }
+    serde_json::from_slice(json).map_err(|error| Problem::invalid(error.to_string()))
 }
 
 impl FromRequest<Http> for Json {

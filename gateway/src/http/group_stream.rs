@@ -21,6 +21,7 @@ use super::extract::{Params, Target};
 use super::groups::{Caller, find_group};
 use super::pull::{delivered, sign};
 use super::schema::{DurationText, NameText};
+use super::settle::check_deadline;
 use super::state::{Http, now_ms};
 use super::stream::{Form, Frames, Source, Step, Wake, respond, resume_at};
 use crate::units;
@@ -75,18 +76,15 @@ pub(super) async fn stream_group(
     let form = Form::of(&fields)?;
     let caller = Caller { group: target.group().to_owned(), principal: target.principal };
     find_group(&http, &caller.principal, &caller.group)?;
-    if query.ack_deadline.is_some_and(|deadline| deadline.is_zero()) {
-        return Err(Problem::invalid("ack_deadline is over at once: give the consumer some time"));
-    }
+    check_deadline(query.ack_deadline)?;
     let max_in_flight = at_least_one("max_in_flight", query.max_in_flight)?.unwrap_or(DEFAULT_IN_FLIGHT);
-    if let Some(cursor) = resume_at(&fields, query.cursor.as_deref()) {
-        release_unseen(&http, &caller, cursor)?;
-    }
+    let resumed = resume_at(&fields, query.cursor.as_deref());
+    let after = resumed.map(|cursor| release_unseen(&http, &caller, cursor)).transpose()?.flatten();
     let consumer = http.broker.new_consumer();
     let tail = GroupTail {
         caller,
         consumer,
-        held: http.consumers.open(consumer),
+        held: http.consumers.open(consumer, after),
         sequence: 0,
         max_in_flight: max_in_flight.min(http.config.max_stream_in_flight),
         ack_deadline: query.ack_deadline,
@@ -94,22 +92,22 @@ pub(super) async fn stream_group(
     respond(&http, Source::Group(tail), form)
 }
 
-/// Gives back what the stream before sent after its consumer's last event. A cursor from before a restart tells nothing:
-/// those leases end at their deadline.
-fn release_unseen(http: &Http, caller: &Caller, cursor: &str) -> Result<()> {
+/// Gives back what the stream before sent after its consumer's last event, and returns that stream's consumer. A cursor
+/// from before a restart tells nothing: those leases end at their deadline.
+fn release_unseen(http: &Http, caller: &Caller, cursor: &str) -> Result<Option<ConsumerId>> {
     let verified = http.ack_key.verify(caller.principal.namespace(), &caller.group, cursor);
     let Some((consumer, LeaseId { partition: CURSOR, offset: sequence, token })) = verified else {
         return Err(Problem::invalid("the cursor is not one of this stream"));
     };
     if token != http.consumers.boot() {
-        return Ok(());
+        return Ok(None);
     }
     let unseen = http.consumers.unseen(consumer, sequence).into_iter().map(Settlement::Release).collect::<Vec<_>>();
     if !unseen.is_empty() {
         // Giving back is not progress: nobody waits for it to be durable.
         let (_results, _commit) = http.broker.settle(&caller.principal, &caller.group, unseen)?;
     }
-    Ok(())
+    Ok(Some(consumer))
 }
 
 impl GroupTail {

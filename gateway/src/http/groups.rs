@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
@@ -16,6 +16,7 @@ use super::answer::{self, PageQuery};
 use super::convert::{parse_time, print_time};
 use super::error::{Problem, Result};
 use super::extract::{Json, Params, Target};
+use super::precondition;
 use super::pull::pull;
 use super::schema::{DurationText, NameText};
 use super::seek::seek;
@@ -42,7 +43,7 @@ pub struct GroupBody {
     ack_deadline: Option<Duration>,
     /// Failed attempts after which a message is dead-lettered (or dropped, without `dead_letter`); null is unlimited.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<u32>)]
+    #[schema(value_type = Option<u32>, minimum = 1)]
     max_deliveries: Option<Option<u32>>,
     /// Delay before a failed message is delivered again.
     retry: Option<RetryBody>,
@@ -201,18 +202,24 @@ pub(super) fn find_group(http: &Http, principal: &Principal, name: &str) -> Resu
 
 /// Create a group.
 ///
-/// Repeating the request is harmless: a group that is as asked for is returned. One that differs is not changed (409); change it with PATCH.
+/// Repeating the request is harmless: a group that is as asked for is returned. One that differs is not changed (409); change it with PATCH. `If-None-Match: *` only creates (412 if it is there).
 #[utoipa::path(put, path = "/groups/{group}", tag = "groups", operation_id = "create_group",
     params(("group" = NameText, Path)),
     request_body = GroupBody,
     responses((status = 201, description = "Created", body = GroupView, headers(("Location" = String, description = "Its address"))),
         (status = 200, description = "It is there already, as asked for", body = GroupView)))]
-pub(super) async fn put_group(State(http): State<Http>, target: Target, body: Json) -> Result<Response> {
+pub(super) async fn put_group(
+    State(http): State<Http>,
+    target: Target,
+    fields: HeaderMap,
+    body: Json,
+) -> Result<Response> {
     let body: GroupBody = body.read()?;
     let (principal, name) = (&target.principal, target.group());
     if let Some(group) = http.broker.group(principal, name)? {
-        return existing(&body, &group);
+        return existing(&fields, &body, &group);
     }
+    precondition::check(&fields, false)?;
     let config = body.apply(principal.namespace(), &GroupConfig::default())?;
     match http.broker.create_group(principal, name, config).await {
         Ok(()) => {
@@ -220,12 +227,15 @@ pub(super) async fn put_group(State(http): State<Http>, target: Target, body: Js
             let created = answer::json(StatusCode::CREATED, &GroupView::new(&group));
             Ok(answer::with_location(created, format!("/v1/groups/{}", answer::segment(name))))
         }
-        Err(error) if error.kind == Kind::AlreadyExists => existing(&body, &find_group(&http, principal, name)?),
+        Err(error) if error.kind == Kind::AlreadyExists => {
+            existing(&fields, &body, &find_group(&http, principal, name)?)
+        }
         Err(error) => Err(error.into()),
     }
 }
 
-fn existing(body: &GroupBody, group: &GroupInfo) -> Result<Response> {
+fn existing(fields: &HeaderMap, body: &GroupBody, group: &GroupInfo) -> Result<Response> {
+    precondition::check(fields, true)?;
     if body.apply(group.name.namespace(), &group.config)? == group.config {
         return Ok(answer::json(StatusCode::OK, &GroupView::new(group)));
     }
@@ -249,10 +259,16 @@ pub(super) async fn get_group(State(http): State<Http>, target: Target) -> Resul
     params(("group" = NameText, Path)),
     request_body = GroupBody,
     responses((status = 200, description = "The group as it now is", body = GroupView)))]
-pub(super) async fn patch_group(State(http): State<Http>, target: Target, body: Json) -> Result<Response> {
+pub(super) async fn patch_group(
+    State(http): State<Http>,
+    target: Target,
+    fields: HeaderMap,
+    body: Json,
+) -> Result<Response> {
     let body: GroupBody = body.read()?;
     let (principal, name) = (&target.principal, target.group());
     let group = find_group(&http, principal, name)?;
+    precondition::check(&fields, true)?;
     let config = body.apply(principal.namespace(), &group.config)?;
     if config != group.config {
         http.broker.alter_group(principal, name, config).await?;
@@ -265,7 +281,8 @@ pub(super) async fn patch_group(State(http): State<Http>, target: Target, body: 
 #[utoipa::path(delete, path = "/groups/{group}", tag = "groups", operation_id = "delete_group",
     params(("group" = NameText, Path)),
     responses((status = 204, description = "Deleted")))]
-pub(super) async fn delete_group(State(http): State<Http>, target: Target) -> Result<Response> {
+pub(super) async fn delete_group(State(http): State<Http>, target: Target, fields: HeaderMap) -> Result<Response> {
+    precondition::check(&fields, true)?;
     http.broker.delete_group(&target.principal, target.group()).await?;
     Ok(answer::no_content())
 }

@@ -15,6 +15,7 @@ mod groups;
 mod lag;
 mod metrics;
 mod openapi;
+mod precondition;
 mod publish;
 mod publish_batch;
 mod pull;

@@ -13,7 +13,7 @@ use super::answer;
 use super::convert::field::idempotency_key;
 use super::convert::json::{MessageBody, is_json};
 use super::error::{Problem, Result};
-use super::extract::{Target, Whole, content_type, unsupported_media_type};
+use super::extract::{Target, Whole, content_type, object, unsupported_media_type};
 use super::publish::{IDEMPOTENT_REPLAYED, PublishedView};
 use super::schema::{IdempotencyKeyText, NameText};
 use super::state::{Http, now_ms};
@@ -78,7 +78,10 @@ pub(super) async fn publish_batch(
     Whole { fields, body }: Whole,
 ) -> Result<Response> {
     let (drafts, atomic) = read_drafts(&fields, &body, http.config.max_batch_messages)?;
-    let key = fields.get("idempotency-key").map(idempotency_key).transpose()?;
+    let mut keys = fields.get_all("idempotency-key").iter();
+    let (key, None) = (keys.next().map(idempotency_key).transpose()?, keys.next()) else {
+        return Err(Problem::invalid("idempotency-key: it is given twice"));
+    };
     // What is refused for itself creates no topic.
     let mut failed = drafts.iter().enumerate().filter_map(|(at, draft)| Some((at, draft.as_ref().err()?)));
     if atomic && let Some((position, problem)) = failed.next() {
@@ -117,7 +120,7 @@ fn read_drafts(fields: &HeaderMap, body: &[u8], max_messages: usize) -> Result<(
     let (messages, atomic) = if cloud_events {
         (serde_json::from_slice::<Vec<&RawValue>>(body).map_err(invalid)?, false)
     } else {
-        let batch: BatchBody<'_> = serde_json::from_slice(body).map_err(invalid)?;
+        let batch: BatchBody<'_> = object(body).map_err(|problem| problem.within("body"))?;
         (batch.messages, batch.atomic)
     };
     if messages.len() > max_messages {
@@ -141,8 +144,7 @@ struct CloudEvent {
 
 /// An event in structured mode: the message's body is the event as it came.
 fn cloud_event(json: &RawValue) -> Result<Draft> {
-    let event: CloudEvent =
-        serde_json::from_str(json.get()).map_err(|e| Problem::invalid(e.to_string()).within("not a CloudEvent"))?;
+    let event: CloudEvent = object(json.get().as_bytes()).map_err(|problem| problem.within("not a CloudEvent"))?;
     let mut draft = Draft {
         key: event.partitionkey.map(Bytes::from),
         value: Some(Bytes::copy_from_slice(json.get().as_bytes())),

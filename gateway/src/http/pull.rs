@@ -1,5 +1,6 @@
 //! `POST /v1/groups/{group}:pull`: leases messages, waiting for them if asked to; acknowledgements of the last ones ride along.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode};
@@ -12,14 +13,14 @@ use tokio::time::{Instant, sleep_until};
 use utoipa::ToSchema;
 
 use super::answer::{self, at_least_one};
-use super::attempts::{Begin, Running};
+use super::attempts::{Answer, Begin, Running};
 use super::convert::json::{Delivered, MessageView};
 use super::error::{Problem, Result};
 use super::extract::Json;
 use super::groups::Caller;
 use super::publish::IDEMPOTENT_REPLAYED;
 use super::schema::{DurationText, NameText};
-use super::settle::{NackBody, SettlementView, acknowledgements, rejections, settle};
+use super::settle::{NackBody, SettlementView, acknowledgements, check_deadline, rejections, settle};
 use super::state::{Http, now_ms};
 use crate::broker::dedupe_key;
 use crate::units;
@@ -46,7 +47,7 @@ pub struct PullBody {
     #[serde(default, with = "units::optional_duration")]
     #[schema(value_type = Option<DurationText>)]
     ack_deadline: Option<Duration>,
-    /// The client's name for this pull. Asked again with it, the same answer comes, with the same messages, as long as they are unsettled.
+    /// The client's name for this pull. Asked again with it (and the same `acks` and `nacks`), the same answer comes, with the same messages, as long as all of them are unsettled.
     #[schema(min_length = 1, max_length = 255)]
     attempt_id: Option<String>,
     /// `ack_id` of what is done.
@@ -79,8 +80,10 @@ pub struct PulledView<'a> {
 pub(super) async fn pull(http: &Http, caller: &Caller, body: &Json) -> Result<Response> {
     let body: PullBody = body.read()?;
     let wanted = wanted(http, &body)?;
+    let settled = BuildHasherDefault::<DefaultHasher>::default().hash_one((&body.acks, &body.nacks));
     let attempt = match body.attempt_id.as_deref().map(|id| begin(http, caller, id)).transpose()? {
-        Some(Begin::Done(answer)) => return Ok(replayed(answer)),
+        Some(Begin::Done(answer)) if answer.settled != settled => return Err(reused()),
+        Some(Begin::Done(answer)) => return Ok(replayed(answer.body)),
         Some(Begin::Running) => return Err(running()),
         Some(Begin::New(attempt)) => Some(attempt),
         None => None,
@@ -93,16 +96,14 @@ pub(super) async fn pull(http: &Http, caller: &Caller, body: &Json) -> Result<Re
         commit.wait().await?;
     }
     let answer = lease.answer(&deliveries, results)?;
-    keep(attempt, &answer, &deliveries);
+    keep(attempt, &answer, settled, &deliveries);
     lease.given_out();
     Ok(answer::json_bytes(StatusCode::OK, answer))
 }
 
 /// What is wanted, within the listener's limits.
 fn wanted(http: &Http, body: &PullBody) -> Result<LeaseRequest> {
-    if body.ack_deadline.is_some_and(|deadline| deadline.is_zero()) {
-        return Err(Problem::invalid("ack_deadline is over at once: give the consumer some time"));
-    }
+    check_deadline(body.ack_deadline)?;
     let max_messages = at_least_one("max_messages", body.max_messages)?.unwrap_or(DEFAULT_MESSAGES);
     let max_bytes = at_least_one("max_bytes", body.max_bytes)?.unwrap_or(DEFAULT_BYTES);
     Ok(LeaseRequest {
@@ -120,7 +121,14 @@ fn begin<'a>(http: &'a Http, caller: &Caller, attempt_id: &str) -> Result<Begin<
         return Err(Problem::invalid("attempt_id has 1 to 255 bytes"));
     }
     let key = dedupe_key(caller.principal.namespace(), &caller.group, attempt_id.as_bytes(), 0);
-    Ok(http.attempts.begin(key))
+    match http.attempts.begin(key) {
+        // Its messages are done, or given to somebody else: this is another pull.
+        Begin::Done(answer) if !http.broker.holds(&caller.principal, &caller.group, &answer.leases)? => {
+            http.attempts.forget(key);
+            Ok(http.attempts.begin(key))
+        }
+        begun => Ok(begun),
+    }
 }
 
 fn replayed(answer: Bytes) -> Response {
@@ -131,6 +139,11 @@ fn replayed(answer: Bytes) -> Response {
 
 fn running() -> Problem {
     Problem::new(StatusCode::CONFLICT, "attempt_running", "a pull with this attempt_id is still waiting").later()
+}
+
+fn reused() -> Problem {
+    let detail = "the attempt_id was used before with other acks or nacks: give this pull another";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "attempt_id_reused", detail)
 }
 
 fn settle_along(
@@ -151,14 +164,15 @@ fn settle_along(
 }
 
 /// Keeps the answer as long as all of its leases live.
-fn keep(attempt: Option<Running<'_>>, answer: &Bytes, deliveries: &[Delivery]) {
+fn keep(attempt: Option<Running<'_>>, body: &Bytes, settled: u64, deliveries: &[Delivery]) {
     let Some(attempt) = attempt else { return };
     let first = deliveries.iter().map(|delivery| delivery.deadline_ms).min();
     // An answer without messages is worth keeping only for what it settled; a retry comes within a minute or never.
     let lives = first.map_or(Duration::from_secs(60), |deadline_ms| {
         Duration::from_millis(u64::try_from(deadline_ms - now_ms()).unwrap_or_default())
     });
-    attempt.finish(answer.clone(), Instant::now() + lives);
+    let leases = deliveries.iter().map(|delivery| delivery.lease).collect();
+    attempt.finish(Answer { body: body.clone(), leases, settled }, Instant::now() + lives);
 }
 
 /// Leases of one pull. They go back if the client is gone before the answer is ready.

@@ -1,6 +1,7 @@
 //! Forms of texts, for the OpenAPI document.
 #![allow(dead_code)]
 
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 /// A duration: numbers and units (d, h, m, s, ms), such as 30s, 5m, 1h30m, 7d.
@@ -16,10 +17,10 @@ pub struct DurationText(String);
 pub struct NameText(String);
 
 /// A time: RFC 3339, or milliseconds since 1970.
-#[derive(Debug, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[schema(value_type = String, example = "2026-01-31T12:00:00Z",
     pattern = r"^([0-9]{1,13}|20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-](0[0-9]|1[0-2]):[0-5][0-9]))$")]
-pub struct TimeText(String);
+pub struct TimeText(pub(super) String);
 
 /// Names a request: the same key with the same message again gets the first result; with another message, 422.
 #[derive(Debug, ToSchema)]

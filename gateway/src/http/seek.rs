@@ -3,7 +3,8 @@
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use tidegate_engine::{PartitionId, TopicName};
+use tidegate_engine::PartitionId;
+use tidegate_engine::group::GroupInfo;
 use utoipa::ToSchema;
 
 use super::answer;
@@ -13,7 +14,7 @@ use super::extract::Json;
 use super::groups::{Caller, find_group};
 use super::schema::NameText;
 use super::state::Http;
-use crate::broker::{Anchor, Error, Kind, Place};
+use crate::broker::{Anchor, Broker, Error, Kind, Place};
 
 /// Where to: one of `to` and `offsets`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -60,10 +61,13 @@ pub(super) async fn seek(http: &Http, caller: &Caller, body: &Json) -> Result<Re
     let group = find_group(http, &caller.principal, &caller.group)?;
     let sought = match (body.to, body.offsets) {
         (Some(to), None) => {
-            let topics = chosen(&group.config.topics, body.topics)?;
+            let topics = chosen(&group, body.topics)?;
             everywhere(http, caller, &topics, parse_anchor(&to)?).await?
         }
-        (None, Some(offsets)) if body.topics.is_none() => one_by_one(http, caller, offsets)?,
+        (None, Some(offsets)) if body.topics.is_none() => {
+            Broker::check_consumed(&group, offsets.iter().map(|position| position.topic.as_str()))?;
+            one_by_one(http, caller, offsets)?
+        }
         _ => return Err(Problem::invalid("give one of to (with topics, if not all) and offsets")),
     };
     let ids: Vec<_> = sought.iter().map(|(id, position)| (*id, position.offset)).collect();
@@ -85,12 +89,12 @@ fn parse_anchor(text: &str) -> Result<Anchor> {
 }
 
 /// The group's topics, or those of them that are named.
-fn chosen(topics: &[TopicName], named: Option<Vec<String>>) -> Result<Vec<String>> {
-    let Some(named) = named else { return Ok(topics.iter().map(|topic| topic.name().to_owned()).collect()) };
-    match named.iter().find(|name| topics.iter().all(|topic| topic.name() != name.as_str())) {
-        Some(other) => Err(Problem::invalid(format!("the group does not consume topic '{other}'"))),
-        None => Ok(named),
-    }
+fn chosen(group: &GroupInfo, named: Option<Vec<String>>) -> Result<Vec<String>> {
+    let Some(named) = named else {
+        return Ok(group.config.topics.iter().map(|topic| topic.name().to_owned()).collect());
+    };
+    Broker::check_consumed(group, named.iter().map(String::as_str))?;
+    Ok(named)
 }
 
 async fn everywhere(http: &Http, caller: &Caller, topics: &[String], to: Anchor) -> Result<Sought> {

@@ -1,7 +1,7 @@
 //! What every request goes through: its id, the limits, the time it may take, the writing of problems, the counters.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, Route};
 use bytes::BytesMut;
+use futures_util::future::Either;
 use tower::layer::layer_fn;
 use tower::{Service, service_fn};
 
@@ -67,9 +68,25 @@ pub(super) fn in_session(http: &Http, path: &str, routes: MethodRouter<Http>) ->
         service_fn(move |request: Request| {
             let id = sessions.http.request_ids.of(&request);
             let method = request.method().clone();
-            Arc::clone(&sessions).run(id, method, route.call(request))
+            let response = match refuse_other_sites(&request) {
+                Ok(()) => Either::Left(route.call(request)),
+                Err(problem) => Either::Right(ready(Ok(problem.into_response()))),
+            };
+            Arc::clone(&sessions).run(id, method, response)
         })
     }))
+}
+
+/// Refuses what a page of another site makes a browser send. Nobody has to log in on this machine's own addresses, so any
+/// page that somebody here looks at could publish, or take a group's messages. Browsers say so themselves; following a link is fine.
+fn refuse_other_sites(request: &Request) -> Result<(), Problem> {
+    let says = |name: &str, what: &str| request.headers().get(name).is_some_and(|value| value == what);
+    let follows_a_link = request.method() == Method::GET && says("sec-fetch-mode", "navigate");
+    if says("sec-fetch-site", "cross-site") && !follows_a_link {
+        let detail = "a web page of another site may not use this: let its own server send the request";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "cross_site", detail));
+    }
+    Ok(())
 }
 
 /// What the sessions of one path share.

@@ -30,7 +30,7 @@ pub struct AckBody {
 }
 
 /// What failed.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Hash, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NackBody {
     /// `ack_id` of each.
@@ -61,6 +61,14 @@ pub struct ExtendBody {
     #[serde(default, with = "units::optional_duration")]
     #[schema(value_type = Option<DurationText>)]
     ack_deadline: Option<Duration>,
+}
+
+/// Refuses a deadline that is over at once.
+pub(super) fn check_deadline(deadline: Option<Duration>) -> Result<()> {
+    match deadline {
+        Some(Duration::ZERO) => Err(Problem::invalid("ack_deadline is over at once: give the consumer some time")),
+        _ => Ok(()),
+    }
 }
 
 fn yes() -> bool {
@@ -120,6 +128,7 @@ pub(super) async fn nack(http: &Http, caller: &Caller, body: &Json) -> Result<Re
         (status = 207, description = "Some, or none: see `results`", body = SettledView)))]
 pub(super) async fn extend(http: &Http, caller: &Caller, body: &Json) -> Result<Response> {
     let body: ExtendBody = body.read()?;
+    check_deadline(body.ack_deadline)?;
     let deadline = match body.ack_deadline {
         Some(deadline) => deadline,
         None => find_group(http, &caller.principal, &caller.group)?.config.ack_deadline,

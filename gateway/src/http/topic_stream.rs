@@ -80,6 +80,10 @@ pub(super) async fn stream_topic(
         Some(cursor) => resumed(&places, cursor)?,
         None => started(&http, &places, query.from.as_deref().unwrap_or("latest")).await?,
     };
+    // Said now, not in the stream: a browser that was answered 200 would come back with it for ever.
+    for position in &positions {
+        http.broker.check_begin(position.place.id, position.next)?;
+    }
     let tail = TopicTail { topic: topic.name.name().to_owned(), positions, turn: 0 };
     respond(&http, Source::Topic(tail), form)
 }

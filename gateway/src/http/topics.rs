@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Deserializer, Serialize};
 use tidegate_engine::{Durability, Retention, Topic, TopicConfig};
@@ -14,6 +14,7 @@ use super::answer::{self, PageQuery};
 use super::convert::print_time;
 use super::error::{Problem, Result};
 use super::extract::{Json, Params, Target};
+use super::precondition;
 use super::schema::{DurationText, NameText};
 use super::state::Http;
 use crate::broker::{Broker, Kind};
@@ -205,18 +206,23 @@ impl TopicView {
 
 /// Create a topic.
 ///
-/// Repeating the request is harmless: a topic that is as asked for is returned. One that differs is not changed (409); change it with PATCH.
+/// Repeating the request is harmless: a topic that is as asked for is returned. One that differs is not changed (409); change it with PATCH. `If-None-Match: *` only creates (412 if it is there).
 #[utoipa::path(put, path = "/topics/{topic}", tag = "topics", operation_id = "create_topic",
     params(("topic" = NameText, Path)),
     request_body(content = Option<TopicBody>, description = "May be empty"),
     responses((status = 201, description = "Created", body = TopicView, headers(("Location" = String, description = "Its address"))),
         (status = 200, description = "It is there already, as asked for", body = TopicView)))]
-pub(super) async fn put_topic(State(http): State<Http>, target: Target, body: Json) -> Result<Response> {
+pub(super) async fn put_topic(
+    State(http): State<Http>,
+    target: Target,
+    fields: HeaderMap,
+    body: Json,
+) -> Result<Response> {
     let body: TopicBody = body.read()?;
     let name = target.topic();
     match http.broker.topic_for_read(&target.principal, name) {
-        Ok(topic) => return existing(&body, &topic),
-        Err(error) if error.kind == Kind::NotFound => {}
+        Ok(topic) => return existing(&fields, &body, &topic),
+        Err(error) if error.kind == Kind::NotFound => precondition::check(&fields, false)?,
         Err(error) => return Err(error.into()),
     }
     let config = body.apply(&http.broker.settings().topic);
@@ -227,13 +233,14 @@ pub(super) async fn put_topic(State(http): State<Http>, target: Target, body: Js
         }
         Err(error) if error.kind == Kind::AlreadyExists => {
             let topic = http.broker.topic_for_read(&target.principal, name)?;
-            existing(&body, &topic)
+            existing(&fields, &body, &topic)
         }
         Err(error) => Err(error.into()),
     }
 }
 
-fn existing(body: &TopicBody, topic: &Topic) -> Result<Response> {
+fn existing(fields: &HeaderMap, body: &TopicBody, topic: &Topic) -> Result<Response> {
+    precondition::check(fields, true)?;
     if body.matches(topic) {
         return Ok(answer::json(StatusCode::OK, &TopicView::new(topic)));
     }
@@ -257,21 +264,28 @@ pub(super) async fn get_topic(State(http): State<Http>, target: Target) -> Resul
     params(("topic" = NameText, Path)),
     request_body = Option<TopicBody>,
     responses((status = 200, description = "The topic as it now is", body = TopicView)))]
-pub(super) async fn patch_topic(State(http): State<Http>, target: Target, body: Json) -> Result<Response> {
+pub(super) async fn patch_topic(
+    State(http): State<Http>,
+    target: Target,
+    fields: HeaderMap,
+    body: Json,
+) -> Result<Response> {
     let body: TopicBody = body.read()?;
     let (broker, principal, name) = (&http.broker, &target.principal, target.topic());
     let mut topic = broker.topic_for_read(principal, name)?;
+    precondition::check(&fields, true)?;
     let grown = body.partitions.filter(|count| *count as usize != topic.partitions.len());
     if let Some(count) = grown.filter(|count| (*count as usize) < topic.partitions.len()) {
         let detail = format!("the topic has {} partitions and cannot shrink to {count}", topic.partitions.len());
         return Err(Problem::invalid(detail));
     }
     let config = body.apply(&topic.config);
-    if config != topic.config {
-        topic = broker.alter_topic(principal, name, config).await?;
-    }
+    // What may be refused comes first: a request that fails has changed nothing.
     if let Some(count) = grown {
         topic = broker.grow_topic(principal, name, count).await?;
+    }
+    if config != topic.config {
+        topic = broker.alter_topic(principal, name, config).await?;
     }
     Ok(answer::json(StatusCode::OK, &TopicView::new(&topic)))
 }
@@ -280,7 +294,8 @@ pub(super) async fn patch_topic(State(http): State<Http>, target: Target, body: 
 #[utoipa::path(delete, path = "/topics/{topic}", tag = "topics", operation_id = "delete_topic",
     params(("topic" = NameText, Path)),
     responses((status = 204, description = "Deleted")))]
-pub(super) async fn delete_topic(State(http): State<Http>, target: Target) -> Result<Response> {
+pub(super) async fn delete_topic(State(http): State<Http>, target: Target, fields: HeaderMap) -> Result<Response> {
+    precondition::check(&fields, true)?;
     http.broker.delete_topic(&target.principal, target.topic()).await?;
     Ok(answer::no_content())
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tidegate_engine as engine;
 
@@ -19,7 +19,15 @@ pub enum Error {
         /// What the system said.
         error: io::Error,
     },
-    /// The data directory cannot be opened, or the last write failed.
+    /// The data directory is another process's, or cannot be made, written or listed.
+    #[error("{error}: {}", directory_advice(.data_dir, .error))]
+    DataDir {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// What is wrong.
+        error: engine::Error,
+    },
+    /// What is in the data directory cannot be opened, or the last write failed.
     #[error(transparent)]
     Engine(#[from] engine::Error),
     /// The file with the cluster id and the signing key cannot be read or made.
@@ -36,6 +44,15 @@ pub enum Error {
     /// Our fault.
     #[error("{0}")]
     Internal(String),
+}
+
+fn directory_advice(data_dir: &Path, error: &engine::Error) -> String {
+    match error {
+        engine::Error::Locked => {
+            format!("stop that, or choose another directory than {} with --data-dir", data_dir.display())
+        }
+        _ => "it must be this user's to write, so change its owner, or choose another with --data-dir".to_owned(),
+    }
 }
 
 fn advice(name: &str, error: &io::Error) -> String {

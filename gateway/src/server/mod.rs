@@ -125,7 +125,9 @@ fn workers(config: &Config) -> Result<Workers, Error> {
 async fn open(config: &Arc<Config>) -> Result<(Engine, Identity), Error> {
     let config = Arc::clone(config);
     let opening = tokio::task::spawn_blocking(move || {
-        let environment = Environment::of(LocalStore::open(&config.data_dir)?.direct_io(config.direct_io));
+        let store = LocalStore::open(&config.data_dir)
+            .map_err(|error| Error::DataDir { data_dir: config.data_dir.clone(), error })?;
+        let environment = Environment::of(store.direct_io(config.direct_io));
         // The environment holds the directory's lock: two first starts cannot make two identities.
         let identity = Identity::open(&config.data_dir)
             .map_err(|error| Error::Identity { data_dir: config.data_dir.clone(), error })?;

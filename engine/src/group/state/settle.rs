@@ -28,6 +28,11 @@ impl Group {
         if once && ids.iter().all(|id| self.leases.live(id).is_some()) { Ok(()) } else { Err(Error::LeaseGone) }
     }
 
+    /// Whether none of these leases is settled, over or void.
+    pub(crate) fn holds(&mut self, leases: &[LeaseId]) -> bool {
+        leases.iter().all(|id| self.leases.live(id).is_some())
+    }
+
     /// Settles leases. A lease that is unknown, expired or another's is [`Error::LeaseGone`] in the results.
     pub(crate) fn settle(&mut self, settlements: &[Settlement], now: Duration, now_ms: i64) -> Settled {
         let mut gathered = Gathered { done: Vec::with_capacity(settlements.len()), ..Gathered::default() };

@@ -43,6 +43,7 @@ async fn a_group_is_as_it_was_made() {
     let gateway = Gateway::new();
     gateway.topic_and_group(1).await;
     let mut admin = gateway.admin();
+    admin.create_topic(proto::CreateTopicRequest { topic: "dead".into(), ..Default::default() }).await.unwrap();
     let config = proto::GroupConfig {
         topics: vec!["t".into()],
         mode: proto::GroupMode::OrderedByKey.into(),
@@ -52,7 +53,7 @@ async fn a_group_is_as_it_was_made() {
         ack_deadline: Some(seconds(7)),
         max_deliveries: Some(3),
         retry: Some(proto::Retry { min: Some(seconds(1)), max: Some(seconds(5)), multiplier: Some(1.5) }),
-        dead_letter: "t".into(),
+        dead_letter: "dead".into(),
         max_in_flight: Some(17),
     };
     let create = proto::CreateGroupRequest { group: "h".into(), config: Some(config.clone()) };
@@ -68,6 +69,7 @@ async fn a_group_is_as_it_was_made() {
         },
         proto::GroupConfig { topics: vec!["a\0b".into()], ..Default::default() },
         proto::GroupConfig { topics: vec!["t".into()], mode: 99, ..Default::default() },
+        proto::GroupConfig { topics: vec!["t".into()], max_in_flight: Some(0), ..Default::default() },
     ] {
         let request = proto::CreateGroupRequest { group: "i".into(), config: Some(wrong) };
         assert_status(&admin.create_group(request).await.unwrap_err(), Code::InvalidArgument, "INVALID");

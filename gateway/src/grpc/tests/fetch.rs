@@ -33,6 +33,9 @@ async fn a_fetch_ends_where_the_topic_ends() {
     assert_eq!(fetch(&gateway, proto::FetchRequest { limit: 2, ..request() }).await, numbered(0..2));
     let offset = proto::FetchRequest { from: from(Where::Offset(3)), ..request() };
     assert_eq!(fetch(&gateway, offset).await, numbered(3..5));
+    let behind = proto::FetchRequest { from: from(Where::Offset(6)), ..request() };
+    let status = gateway.consumer().fetch(behind).await.unwrap().into_inner().message().await.unwrap_err();
+    assert_status(&status, Code::OutOfRange, "OUT_OF_RANGE");
     let latest = proto::FetchRequest { from: from(Where::Anchor(proto::Anchor::Latest as i32)), ..request() };
     assert!(fetch(&gateway, latest).await.is_empty());
     gateway.close().await;

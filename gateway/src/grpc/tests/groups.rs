@@ -166,12 +166,15 @@ async fn a_group_is_moved() {
     assert_eq!(texts(&gateway.pull(all()).await), ["2", "3"]);
     seek(one(1, 3)).await.unwrap();
     assert_eq!(texts(&gateway.pull(all()).await), ["3"]);
+    let mut elsewhere = one(0, 0);
+    elsewhere.offsets[0].topic = "other".into();
     for (request, code) in [
         (proto::SeekRequest::default(), Code::InvalidArgument),
         (to(Where::Offset(3)), Code::InvalidArgument),
         (to(Where::Anchor(77)), Code::InvalidArgument),
         (proto::SeekRequest { topics: vec!["other".into()], ..latest.clone() }, Code::InvalidArgument),
         (proto::SeekRequest { offsets: one(1, 1).offsets, ..latest }, Code::InvalidArgument),
+        (elsewhere, Code::InvalidArgument),
         (one(2, 0), Code::NotFound),
         (one(1, 5), Code::OutOfRange),
     ] {

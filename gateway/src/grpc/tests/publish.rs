@@ -125,3 +125,17 @@ async fn a_topic_that_may_not_be_made_is_not_found() {
     assert!(refusal.message.contains("names no topic"), "{refusal:?}");
     gateway.close().await;
 }
+
+#[tokio::test]
+async fn what_is_refused_for_itself_creates_no_topic() {
+    let gateway = Gateway::new();
+    let entries = vec![entry("a"), proto::Entry::default()];
+    let atomic = proto::PublishRequest { topic: "new".into(), atomic: true, ..request(entries) };
+    let status = gateway.publisher().publish(atomic).await.unwrap_err();
+    assert!(status.message().starts_with("entries[1]"), "{status:?}");
+    let alone = proto::PublishRequest { topic: "new".into(), ..request(vec![proto::Entry::default()]) };
+    assert_eq!(refused(publish(&gateway, alone).await.remove(0)).reason, "INVALID");
+    let found = gateway.admin().get_topic(proto::GetTopicRequest { topic: "new".into() }).await;
+    assert_status(&found.unwrap_err(), Code::NotFound, "NOT_FOUND");
+    gateway.close().await;
+}

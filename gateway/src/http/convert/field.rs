@@ -105,6 +105,11 @@ impl Draft {
         } else if let Some(name) = rest.strip_prefix("base64-header-") {
             (name, Some(base64(value)?))
         } else if let Some(name) = rest.strip_prefix("null-header-") {
+            if !value.is_empty() {
+                return Err(Problem::invalid(
+                    "it says that there is no value: leave it empty, or use Tidegate-Header-<name>",
+                ));
+            }
             (name, None)
         } else {
             return Err(Problem::invalid(

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::{Draft, PROPERTIES, parse_time, print_time, property_index, shown};
 use crate::broker::{HeaderType, property, read_header_types, typed_headers};
 use crate::http::error::{Problem, Result};
+use crate::http::extract::object;
 use crate::http::schema::{DurationText, IdempotencyKeyText, TimeText};
 use crate::units;
 
@@ -40,8 +41,7 @@ pub struct MessageBody<'a> {
     headers: Vec<HeaderBody<'a>>,
     /// The partition; by key if not given, in turn without a key.
     partition: Option<u32>,
-    /// When it happened, as text, or a number of milliseconds since 1970. Now if not given.
-    #[schema(value_type = Option<TimeText>)]
+    /// When it happened. Now if not given.
     timestamp: Option<TimeBody>,
     /// MIME type of the body.
     content_type: Option<String>,
@@ -98,11 +98,12 @@ pub struct HeaderBody<'a> {
     of: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+/// A time: as text, or a number of milliseconds since 1970.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "a time: RFC 3339 text, or a number of milliseconds since 1970")]
 enum TimeBody {
     Milliseconds(i64),
-    Text(String),
+    Text(TimeText),
 }
 
 /// Tells null, which is a value here, from nothing.
@@ -116,9 +117,7 @@ impl Draft {
     /// # Errors
     /// 400 says what is wrong.
     pub(in crate::http) fn from_json(json: &RawValue) -> Result<Self> {
-        let body: MessageBody<'_> =
-            serde_json::from_str(json.get()).map_err(|error| Problem::invalid(error.to_string()))?;
-        body.into_draft()
+        object::<MessageBody<'_>>(json.get().as_bytes())?.into_draft()
     }
 }
 
@@ -206,7 +205,9 @@ impl TimeBody {
     fn milliseconds(self) -> Result<i64> {
         match self {
             Self::Milliseconds(ms) => Ok(ms),
-            Self::Text(text) => parse_time(&text).map_err(|reason| Problem::invalid(reason).within("timestamp")),
+            Self::Text(TimeText(text)) => {
+                parse_time(&text).map_err(|reason| Problem::invalid(reason).within("timestamp"))
+            }
         }
     }
 }

@@ -49,6 +49,11 @@ async fn a_group_is_created_once_and_changed() {
         (json!({"topics": ["t"], "dead_letter": "none"}), 404),
         (json!({"topics": ["t"], "retry": {"multiplier": 0.5}}), 400),
         (json!({"topics": ["t"], "start": "sometime"}), 400),
+        (json!({"topics": ["t", "t"]}), 400),
+        (json!({"topics": ["t"], "ack_deadline": "0s"}), 400),
+        (json!({"topics": ["t"], "max_deliveries": 0}), 400),
+        (json!({"topics": ["t"], "max_in_flight": 0}), 400),
+        (json!({"topics": ["t"], "dead_letter": "t"}), 400),
         (json!({"topics": ["t"], "push": {"url": "http://localhost"}}), 400),
     ] {
         assert_eq!(gateway.json("PUT", "/v1/groups/h", body.clone()).await.status.as_u16(), status, "{body}");
@@ -142,6 +147,8 @@ async fn a_deadline_is_extended() {
         gateway.json("POST", "/v1/groups/g:extend", body).await.expect(200);
     }
     gateway.json("POST", "/v1/groups/g:extend", json!({"ack_ids": ["x"]})).await.expect(207);
+    let at_once = json!({"ack_ids": ids, "ack_deadline": "0s"});
+    gateway.json("POST", "/v1/groups/g:extend", at_once).await.expect_problem(400, "invalid");
     gateway.close().await;
 }
 
@@ -159,6 +166,26 @@ async fn an_attempt_repeated_gets_the_same_messages() {
     assert_eq!(again.expect(200), first);
     let next = pull(&gateway, json!({"attempt_id": "2", "acks": ack_ids(&first)})).await;
     assert_eq!((texts(&next), &next["results"][0]["status"]), (vec!["b".to_owned()], &json!(200)));
+    let other = json!({"attempt_id": "2", "acks": ack_ids(&next)});
+    gateway.json("POST", "/v1/groups/g:pull", other).await.expect_problem(422, "attempt_id_reused");
+    gateway.close().await;
+}
+
+#[tokio::test]
+async fn an_attempt_whose_messages_are_done_is_not_repeated() {
+    let gateway = Gateway::new();
+    gateway.topic_and_group(1).await;
+    for body in ["a", "b"] {
+        gateway.publish("t", body).await;
+    }
+    let attempt = json!({"attempt_id": "1", "max_messages": 1});
+    let first = pull(&gateway, attempt.clone()).await;
+    gateway.json("POST", "/v1/groups/g:ack", json!({"ack_ids": ack_ids(&first)})).await.expect(200);
+    assert_eq!(texts(&pull(&gateway, attempt.clone()).await), ["b"]);
+    gateway.send("DELETE", "/v1/groups/g", &[], "").await.expect(204);
+    gateway.json("POST", "/v1/groups/g:pull", attempt.clone()).await.expect_problem(404, "not_found");
+    gateway.json("PUT", "/v1/groups/g", json!({"topics": ["t"]})).await.expect(201);
+    assert_eq!(texts(&pull(&gateway, attempt).await), ["a"]);
     gateway.close().await;
 }
 
@@ -206,6 +233,7 @@ async fn a_group_is_moved() {
         (json!({"to": "later"}), 400),
         (json!({"to": "latest", "topics": ["other"]}), 400),
         (json!({"to": "latest", "offsets": []}), 400),
+        (json!({"offsets": [{"topic": "other", "partition": 0, "offset": 0}]}), 400),
         (json!({"offsets": [{"topic": "t", "partition": 2, "offset": 0}]}), 404),
         (json!({"offsets": [{"topic": "t", "partition": 1, "offset": 5}]}), 416),
     ] {

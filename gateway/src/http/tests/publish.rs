@@ -252,3 +252,28 @@ async fn bodies_have_a_limit() {
         .expect_problem(415, "unsupported_media_type");
     gateway.close().await;
 }
+
+#[tokio::test]
+async fn nothing_of_a_publish_is_passed_over() {
+    let gateway = Gateway::new();
+    let null = gateway.send("POST", "/v1/topics/t/messages", &[("tidegate-null-header-a", "b")], "x").await;
+    null.expect_problem(400, "invalid");
+    let keys = [("idempotency-key", "a"), ("idempotency-key", "b")];
+    let twice = gateway.send("POST", "/v1/topics/t/messages:batch", &keys, r#"{"messages":[{"text":"a"}]}"#).await;
+    twice.expect_problem(400, "invalid");
+    gateway.close().await;
+}
+
+#[tokio::test]
+async fn an_array_is_no_object() {
+    let gateway = Gateway::new();
+    gateway.json("PUT", "/v1/topics/t", json!([2, null, null, null, null])).await.expect_problem(400, "invalid");
+    let batch = "/v1/topics/t/messages:batch";
+    gateway.json("POST", batch, json!([[{"text": "a"}], false])).await.expect_problem(400, "invalid");
+    gateway.send("PUT", "/v1/topics/t", &[], "").await.expect(201);
+    let message: Vec<_> = std::iter::repeat_n(json!(null), 3).chain([json!("text")]).collect();
+    let results = gateway.json("POST", batch, json!({"messages": [message]})).await.expect(207);
+    let detail = results["results"][0]["error"]["detail"].as_str().unwrap();
+    assert!(detail.contains("an object"), "{detail}");
+    gateway.close().await;
+}

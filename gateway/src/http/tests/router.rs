@@ -101,3 +101,17 @@ async fn requests_have_a_limit_and_are_counted() {
     assert!(counted.contains(&("GET", "/topics", "4xx", 1)), "{counted:?}");
     gateway.close().await;
 }
+
+#[tokio::test]
+async fn a_page_of_another_site_is_refused() {
+    let gateway = Gateway::new();
+    let cross = ("sec-fetch-site", "cross-site");
+    let path = "/v1/topics/t/messages";
+    gateway.topic_and_group(1).await;
+    gateway.send("POST", path, &[cross, ("sec-fetch-mode", "no-cors")], "x").await.expect_problem(403, "cross_site");
+    gateway.send("POST", path, &[cross, ("sec-fetch-mode", "navigate")], "x").await.expect_problem(403, "cross_site");
+    gateway.send("GET", "/v1/topics", &[cross, ("sec-fetch-mode", "cors")], "").await.expect_problem(403, "cross_site");
+    gateway.send("GET", "/v1/topics", &[cross, ("sec-fetch-mode", "navigate")], "").await.expect(200);
+    gateway.send("POST", path, &[("sec-fetch-site", "same-origin")], "x").await.expect(201);
+    gateway.close().await;
+}

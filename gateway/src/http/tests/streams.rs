@@ -195,3 +195,14 @@ async fn streams_have_a_limit() {
     Events::open(&gateway, "/v1/groups/g/stream", None).await;
     gateway.close().await;
 }
+
+#[tokio::test]
+async fn a_stream_does_not_begin_behind_the_end() {
+    let gateway = Gateway::new();
+    gateway.topic_and_group(1).await;
+    gateway.publish("t", "a").await;
+    gateway.get("/v1/topics/t/stream?from=2").await.expect_problem(416, "out_of_range");
+    // One ahead of what is there, as after the topic was made anew.
+    gateway.get("/v1/topics/t/stream?cursor=AQI").await.expect_problem(416, "out_of_range");
+    gateway.close().await;
+}

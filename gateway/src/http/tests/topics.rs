@@ -105,3 +105,31 @@ async fn settings_are_checked() {
     gateway.get("/v1/topics/t").await.expect_problem(404, "not_found");
     gateway.close().await;
 }
+
+#[tokio::test]
+async fn a_change_that_is_refused_changes_nothing() {
+    let gateway = Gateway::new();
+    gateway.send("PUT", "/v1/topics/t", &[], "").await.expect(201);
+    let body = json!({"partitions": 1_000_000, "retention": {"time": "9d"}});
+    gateway.json("PATCH", "/v1/topics/t", body).await.expect_problem(400, "invalid");
+    assert_eq!(gateway.get("/v1/topics/t").await.expect(200)["retention"]["time"], "7d");
+    gateway.close().await;
+}
+
+#[tokio::test]
+async fn conditions_are_kept() {
+    let gateway = Gateway::new();
+    gateway.send("PUT", "/v1/topics/t", &[("if-match", "*")], "").await.expect_problem(412, "precondition_failed");
+    gateway.send("PUT", "/v1/topics/t", &[("if-none-match", "*")], "").await.expect(201);
+    gateway.json("PUT", "/v1/groups/g", json!({"topics": ["t"]})).await.expect(201);
+    for path in ["/v1/topics/t", "/v1/groups/g"] {
+        gateway.send("PUT", path, &[("if-none-match", "*")], "").await.expect_problem(412, "precondition_failed");
+        for method in ["PUT", "PATCH", "DELETE"] {
+            let refused = gateway.send(method, path, &[("if-match", "\"a\"")], "").await;
+            refused.expect_problem(412, "precondition_failed");
+        }
+        gateway.send("PATCH", path, &[("if-match", "*")], "").await.expect(200);
+        gateway.send("DELETE", path, &[("if-match", "*")], "").await.expect(204);
+    }
+    gateway.close().await;
+}
