@@ -4,9 +4,11 @@
 //!   version 0 for one that cannot compress (KAFKA-18659).
 //! - Batches go through as they came, after checksum, header and the bounds of every record have been checked (decompressed for
 //!   that, as Kafka does): a batch that nobody could read must not get in anybody's way later.
-//! - One batch of format v2 per partition, as Kafka asks for; older formats get UNSUPPORTED_FOR_MESSAGE_FORMAT.
+//! - One batch of format v2 per partition, as Kafka asks for; older formats get INVALID_RECORD.
 //! - `acks` 1 and -1 are the same: the answer comes when the batch has the topic's durability. `acks` 0 has no answer; if it
 //!   fails the connection is closed, as Kafka does.
+//! - An unknown topic gets UNKNOWN_TOPIC_OR_PARTITION: only a metadata request creates one, so that a producer that goes on
+//!   after a topic was deleted looks for it anew.
 //! - A batch for a compacted topic with records that have no key is refused, and the answer names them (version 8 on, KIP-467).
 //! - A repeated batch of an idempotent producer is answered with its first offset.
 //! - Transactions are not served: a transactional batch gets INVALID_TXN_STATE.
@@ -29,7 +31,6 @@ use super::codec::{self, Frame, Malformed, RequestHeader};
 use super::context::{Context, partition, wire_offset};
 use super::error::{About, Refusal, code};
 use super::metrics::Metrics;
-use super::names;
 use crate::broker::{Action, Error, Resource};
 
 pub(super) const VERSIONS: Versions = versions(0, 13);
@@ -48,7 +49,7 @@ const MAX_RECORD_ERRORS: usize = 1000;
 /// A produce request whose batches have been appended and that waits for them to be durable.
 pub(super) struct Started {
     header: RequestHeader,
-    response: ProduceResponse,
+    pub(super) response: ProduceResponse,
     accepted: Vec<Slot>,
     commit: Option<Commit>,
     acks: i16,
@@ -74,7 +75,7 @@ pub(super) async fn start(context: &Context<'_>, mut body: Bytes) -> Result<Star
     };
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for data in request.topic_data {
-        let topic = find_topic(context, &data).await;
+        let topic = find_topic(context, &data);
         topics.push(intake.topic(topics.len(), data, topic.as_deref()));
     }
     let response = ProduceResponse::default().with_responses(topics);
@@ -88,17 +89,16 @@ pub(super) async fn start(context: &Context<'_>, mut body: Bytes) -> Result<Star
     Ok(started)
 }
 
-async fn find_topic(context: &Context<'_>, data: &TopicProduceData) -> Result<Arc<Topic>, Refusal> {
-    let (broker, principal) = (context.broker(), context.principal());
+fn find_topic(context: &Context<'_>, data: &TopicProduceData) -> Result<Arc<Topic>, Refusal> {
     if context.version() >= 13 {
+        let (broker, principal) = (context.broker(), context.principal());
         let topic = broker.topic_by_id(principal, data.topic_id).ok_or(ResponseError::UnknownTopicId)?;
         broker
             .authorize(principal, Action::Write, Resource::Topic(topic.name.name()))
             .map_err(Refusal::about(About::Topic))?;
         return Ok(topic);
     }
-    names::check(&data.name)?;
-    broker.topic_for_write(principal, &data.name).await.map_err(Refusal::about(About::Topic))
+    context.writable(&data.name)
 }
 
 /// Takes a request's batches in.
@@ -178,7 +178,6 @@ impl Rejection {
 fn take_batch(mut records: Bytes) -> Result<Batch, Refusal> {
     match records.get(MAGIC_AT) {
         Some(2) => {}
-        Some(0 | 1) => return Err(ResponseError::UnsupportedForMessageFormat.into()),
         _ => return Err(Refusal::new(ResponseError::InvalidRecord, "there is no record batch of format v2")),
     }
     let batch = Batch::split_from(&mut records).map_err(|error| Refusal::about(About::Topic)(error.into()))?;

@@ -90,6 +90,7 @@ async fn describe_wanted(context: &Context<'_>, wanted: MetadataRequestTopic, cr
 }
 
 async fn find(context: &Context<'_>, name: &str, create: bool) -> Result<Arc<Topic>, Refusal> {
+    names::check(name)?;
     match context.readable(name) {
         Err(refusal) if create && refusal.error == ResponseError::UnknownTopicOrPartition => {
             let created = context.broker().topic_for_write(context.principal(), name).await;

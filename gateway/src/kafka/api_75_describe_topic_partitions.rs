@@ -65,7 +65,7 @@ impl Page {
             self.next = Some(Cursor::default().with_topic_name(name).with_partition_index(wire_count(from)));
             return false;
         }
-        let topic = match context.readable(&name) {
+        let topic = match super::names::check(&name).and_then(|()| context.readable(&name)) {
             Ok(topic) => topic,
             Err(refusal) => {
                 self.topics.push(refused(name, &refusal));

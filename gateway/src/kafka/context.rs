@@ -51,9 +51,9 @@ impl Context<'_> {
         BrokerId(self.listener.config.node_id)
     }
 
-    /// A topic that may be read, by name.
+    /// A topic that may be read, by name. Under a name that Kafka does not allow (AMQP queues may have one) there is none.
     pub(super) fn readable(&self, name: &str) -> Result<Arc<Topic>, Refusal> {
-        names::check(name)?;
+        names::check(name).map_err(unknown)?;
         self.broker().topic_for_read(self.principal(), name).map_err(Refusal::about(About::Topic))
     }
 
@@ -66,10 +66,20 @@ impl Context<'_> {
         Ok(topic)
     }
 
+    /// A topic that may be written to, by name.
+    pub(super) fn writable(&self, name: &str) -> Result<Arc<Topic>, Refusal> {
+        names::check(name).map_err(unknown)?;
+        self.broker().topic_to_write(self.principal(), name).map_err(Refusal::about(About::Topic))
+    }
+
     /// Checks that the connection may ask this of the whole installation.
     pub(super) fn authorize_cluster(&self, action: Action) -> Result<(), Refusal> {
         self.broker().authorize(self.principal(), action, Resource::Cluster).map_err(Refusal::about(About::Cluster))
     }
+}
+
+fn unknown(refusal: Refusal) -> Refusal {
+    Refusal::new(ResponseError::UnknownTopicOrPartition, refusal.message)
 }
 
 /// The engine's partition for a partition index on the wire.

@@ -81,9 +81,14 @@ impl Settings {
         find(name).ok().map(|known| self.value_of(known))
     }
 
+    /// Whether old records are removed, whatever their keys.
+    pub(super) fn deletes(&self) -> bool {
+        Policy::of(self).delete
+    }
+
     /// Whether a setting is a limit of a topic that deletes nothing.
     fn is_unused(&self, known: &Known) -> bool {
-        LIMITS.contains(&known.name) && !Policy::of(self).delete
+        LIMITS.contains(&known.name) && !self.deletes()
     }
 
     fn value_of(&self, known: &Known) -> String {
@@ -175,7 +180,16 @@ impl<'a> Changes<'a> {
     /// Sets a setting by name; a null is refused.
     pub(super) fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), Refusal> {
         let known = find(name)?;
-        let value = value.ok_or_else(|| invalid(name, "null", "a value"))?.trim();
+        let value = value.ok_or_else(|| invalid(name, "null", "a value"))?;
+        let lower_case;
+        let value = match known.kind {
+            // Clients write them as their language does.
+            Type::Boolean => {
+                lower_case = value.trim().to_ascii_lowercase();
+                &lower_case
+            }
+            _ => value.trim(),
+        };
         let store = &mut self.settings.store;
         match known.key {
             Key::CleanupPolicy => self.policy = policy(name, value)?,
