@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{BrokerId, TopicName};
@@ -95,6 +96,12 @@ pub(super) fn check_epoch(epoch: i32) -> Result<(), ResponseError> {
 /// A topic's name on the wire.
 pub(super) fn wire_name(topic: &Topic) -> TopicName {
     TopicName(StrBytes::from_string(topic.name.name().to_owned()))
+}
+
+/// The time of day, in milliseconds since the Unix epoch.
+pub(super) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// An offset on the wire.

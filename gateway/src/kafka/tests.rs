@@ -110,7 +110,11 @@ fn topic(name: &str) -> TopicName {
 }
 
 fn batch() -> Bytes {
-    Batch::pack(&[Record { value: Some("v".into()), ..Record::default() }]).unwrap().bytes
+    batch_of(0)
+}
+
+fn batch_of(timestamp_ms: i64) -> Bytes {
+    Batch::pack(&[Record { timestamp_ms, value: Some("v".into()), ..Record::default() }]).unwrap().bytes
 }
 
 #[tokio::test]
@@ -205,4 +209,19 @@ async fn settings_are_taken_as_kafka_takes_them() {
     assert_eq!(gateway.alter("t", &[("segment.bytes", Some("1048575"))]).await, invalid);
     assert_eq!(gateway.alter("t", &[("retention.ms", None)]).await, no_request);
     assert_eq!(gateway.alter("t", &[("retention.ms", Some("1")), ("retention.ms", Some("2"))]).await, no_request);
+}
+
+#[tokio::test]
+async fn records_from_the_future_are_refused() {
+    let gateway = Gateway::new();
+    gateway.create("t", &[]).await;
+    gateway.create("appended", &[("message.timestamp.type", "LogAppendTime")]).await;
+    let invalid = ResponseError::InvalidTimestamp.code();
+    let in_two_hours = context::now_ms() + 7_200_000;
+    assert_eq!(gateway.produce("t", batch_of(in_two_hours - 4_000_000)).await, 0);
+    assert_eq!(gateway.produce("t", batch_of(in_two_hours)).await, invalid);
+    assert_eq!(gateway.produce("appended", batch_of(in_two_hours)).await, 0);
+    assert_eq!(gateway.alter("t", &[("message.timestamp.after.max.ms", Some("7300000"))]).await, 0);
+    assert_eq!(gateway.produce("t", batch_of(in_two_hours)).await, 0);
+    assert_eq!(gateway.produce("t", batch_of(in_two_hours + 200_000)).await, invalid);
 }

@@ -24,7 +24,7 @@ pub(super) enum Key {
     Retention,
     /// One possible value.
     Fixed(&'static str),
-    /// Any value of its kind, kept to be shown: clients read and write the same records whatever it is. Its default is Kafka's.
+    /// Any value of its kind, which the store has no use for. Its default is Kafka's.
     Noted(&'static str, Values),
 }
 
@@ -64,6 +64,9 @@ const fn level(name: &'static str, default: &'static str, min: i64, max: i64) ->
     known(name, Key::Noted(default, Values::Whole(min, max)), Type::Int, RECOMPRESSION)
 }
 
+/// The least `message.timestamp.after.max.ms` a topic can have, which is also the default.
+pub(in crate::kafka) const LEAST_MAX_AHEAD_MS: i64 = 3_600_000;
+
 const NEVER: &str = "9223372036854775807";
 const CODECS: Values = Values::OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]);
 
@@ -98,9 +101,9 @@ pub(super) const KNOWN: &[Known] = &[
     known("max.message.bytes", Key::MaxMessageBytes, Type::Int, "The largest record batch accepted."),
     known(
         "message.timestamp.after.max.ms",
-        Key::Fixed(NEVER),
+        Key::Noted("3600000", Values::Whole(LEAST_MAX_AHEAD_MS, i64::MAX)),
         Type::Long,
-        "A record's time may lie ahead of the gateway's clock by any amount.",
+        "How far a record's time may lie ahead of the gateway's clock; an hour at least.",
     ),
     known(
         "message.timestamp.before.max.ms",
