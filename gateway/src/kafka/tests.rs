@@ -225,3 +225,32 @@ async fn records_from_the_future_are_refused() {
     assert_eq!(gateway.produce("t", batch_of(in_two_hours)).await, 0);
     assert_eq!(gateway.produce("t", batch_of(in_two_hours + 200_000)).await, invalid);
 }
+
+#[tokio::test]
+async fn beside_an_id_a_topic_s_name_does_not_count() {
+    let gateway = Gateway::new();
+    gateway.create("t", &[]).await;
+    let ask = async |wanted: MetadataRequestTopic| {
+        let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(true);
+        let mut response = api_03_metadata::handle(&gateway.context(ApiKey::Metadata, 13), request).await;
+        response.topics.remove(0)
+    };
+    let id = ask(MetadataRequestTopic::default().with_name(Some(topic("t")))).await.topic_id;
+    // As Java's admin client asks.
+    let found = ask(MetadataRequestTopic::default().with_name(Some(topic(""))).with_topic_id(id)).await;
+    assert_eq!((found.error_code, found.name), (0, Some(topic("t"))));
+    let other = uuid::Uuid::from_u128(1);
+    let unknown = ask(MetadataRequestTopic::default().with_name(Some(topic("t"))).with_topic_id(other)).await;
+    assert_eq!((unknown.error_code, unknown.name), (ResponseError::UnknownTopicId.code(), None));
+}
+
+#[tokio::test]
+async fn a_described_topic_says_what_may_be_done_with_it() {
+    let gateway = Gateway::new();
+    gateway.create("t", &[]).await;
+    let request = DescribeTopicPartitionsRequest::default().with_response_partition_limit(10);
+    let context = gateway.context(ApiKey::DescribeTopicPartitions, 0);
+    let response = api_75_describe_topic_partitions::handle(&context, request).await;
+    // Read, write, create, delete, alter, describe, describe configs, alter configs.
+    assert_eq!(response.topics[0].topic_authorized_operations, 3576);
+}
