@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
@@ -10,6 +11,7 @@ use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -253,4 +255,31 @@ async fn a_described_topic_says_what_may_be_done_with_it() {
     let response = api_75_describe_topic_partitions::handle(&context, request).await;
     // Read, write, create, delete, alter, describe, describe configs, alter configs.
     assert_eq!(response.topics[0].topic_authorized_operations, 3576);
+}
+
+#[tokio::test]
+async fn a_fetch_whose_limit_is_reached_waits_for_no_more() {
+    let gateway = Gateway::new();
+    gateway.create("t", &[]).await;
+    for _ in 0..3 {
+        assert_eq!(gateway.produce("t", batch()).await, 0);
+    }
+    let fetch = async |partition_max: i32, max: i32, min: i32| {
+        let partition = FetchPartition::default().with_partition_max_bytes(partition_max).with_current_leader_epoch(-1);
+        let wanted = FetchTopic::default().with_topic(topic("t")).with_partitions(vec![partition]);
+        let request = FetchRequest::default()
+            .with_max_wait_ms(3_600_000)
+            .with_min_bytes(min)
+            .with_max_bytes(max)
+            .with_topics(vec![wanted]);
+        let context = gateway.context(ApiKey::Fetch, 12);
+        let answer = tokio::time::timeout(Duration::from_secs(30), api_01_fetch::handle(&context, request)).await;
+        answer.map(|answer| answer.topics[0].partitions[0].records.iter().map(Bytes::len).sum::<usize>())
+    };
+    gateway.listener.broker.sync().await.unwrap();
+    let two = batch().len() * 2;
+    let limit = i32::try_from(two).unwrap() + 5;
+    assert_eq!(fetch(limit, 1 << 20, limit).await, Ok(two));
+    assert_eq!(fetch(1 << 20, limit, limit).await, Ok(two));
+    assert_eq!(fetch(1 << 20, limit, 1 << 20).await, Ok(two));
 }
