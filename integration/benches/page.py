@@ -103,8 +103,8 @@ def write(r, command):
     page = f"""# Benchmarks
 
 Made by `{command}` on {machine()}. Brokers and load share the machine; each broker runs alone, in turn (A B A B …), on an
-empty directory, and the figures are medians. Ratios mean more than absolute figures, which belong to this machine.
-CPU is the user and system time of the broker's process. `integration/bench` runs it all again; `integration/bench PART…` one part.
+empty directory, once everything written before is on the disk; the figures are medians. Ratios mean more than absolute
+figures, which belong to this machine. CPU is the user and system time of the broker's process. `integration/bench` runs it all again; `integration/bench PART…` one part.
 
 ![CPU seconds per million messages](benchmarks.svg)
 

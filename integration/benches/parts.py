@@ -1,6 +1,7 @@
 """The measurements. Each takes the results so far and adds its own; medians are taken when the page is written."""
 
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -136,6 +137,7 @@ def limits(results, rounds, scale):
 
 
 def fdatasync(results):
+    os.sync()
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         said = subprocess.run([LIMITS, "fdatasync", Path(directory) / "file", "1000", "10000"], capture_output=True, text=True, check=True)
     p50, p99, p999 = map(float, said.stdout.split())
