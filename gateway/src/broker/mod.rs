@@ -149,6 +149,15 @@ impl Broker {
         self.topic_or_create(principal, name).await
     }
 
+    /// A topic the principal may write to, as it is: not created when it does not exist.
+    ///
+    /// # Errors
+    /// [`Kind::Forbidden`], [`Kind::NotFound`].
+    pub fn topic_to_write(&self, principal: &Principal, name: &str) -> Result<Arc<Topic>> {
+        self.authorize(principal, Action::Write, Resource::Topic(name))?;
+        self.find_topic(principal, name)
+    }
+
     /// A topic the principal may read.
     ///
     /// # Errors

@@ -41,7 +41,7 @@ pub struct Config {
     pub direct_io: bool,
     /// Where clients connect.
     pub listeners: Listeners,
-    /// Whether publishing to, or a Kafka metadata request for, an unknown topic creates it.
+    /// Whether publishing to an unknown topic creates it; over Kafka, asking for its metadata does, and producing alone does not.
     pub auto_create_topics: bool,
     /// What things are created with when their creator does not say.
     pub defaults: Defaults,

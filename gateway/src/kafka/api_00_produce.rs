@@ -4,10 +4,13 @@
 //!   version 0 for one that cannot compress (KAFKA-18659).
 //! - Batches go through as they came, after checksum, header and the bounds of every record have been checked (decompressed for
 //!   that, as Kafka does): a batch that nobody could read must not get in anybody's way later.
-//! - One batch of format v2 per partition, as Kafka asks for; older formats get UNSUPPORTED_FOR_MESSAGE_FORMAT.
+//! - One batch of format v2 per partition, as Kafka asks for; older formats get INVALID_RECORD.
 //! - `acks` 1 and -1 are the same: the answer comes when the batch has the topic's durability. `acks` 0 has no answer; if it
 //!   fails the connection is closed, as Kafka does.
+//! - An unknown topic gets UNKNOWN_TOPIC_OR_PARTITION: only a metadata request creates one, so that a producer that goes on
+//!   after a topic was deleted looks for it anew.
 //! - A batch for a compacted topic with records that have no key is refused, and the answer names them (version 8 on, KIP-467).
+//! - So is one with a record whose time is further ahead of the clock than its topic lets it be (INVALID_TIMESTAMP).
 //! - A repeated batch of an idempotent producer is answered with its first offset.
 //! - Transactions are not served: a transactional batch gets INVALID_TXN_STATE.
 
@@ -21,15 +24,15 @@ use kafka_protocol::messages::produce_response::{
 };
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use kafka_protocol::protocol::{Decodable, StrBytes};
-use tidegate_engine::batch::Batch;
+use tidegate_engine::batch::{Batch, Facts, Record};
 use tidegate_engine::{Appended, Commit, Topic, Write};
 
 use super::api::{Versions, versions};
 use super::codec::{self, Frame, Malformed, RequestHeader};
-use super::context::{Context, partition, wire_offset};
+use super::context::{Context, now_ms, partition, wire_offset};
 use super::error::{About, Refusal, code};
 use super::metrics::Metrics;
-use super::names;
+use super::topic_config::{LEAST_MAX_AHEAD_MS, Settings};
 use crate::broker::{Action, Error, Resource};
 
 pub(super) const VERSIONS: Versions = versions(0, 13);
@@ -48,7 +51,7 @@ const MAX_RECORD_ERRORS: usize = 1000;
 /// A produce request whose batches have been appended and that waits for them to be durable.
 pub(super) struct Started {
     header: RequestHeader,
-    response: ProduceResponse,
+    pub(super) response: ProduceResponse,
     accepted: Vec<Slot>,
     commit: Option<Commit>,
     acks: i16,
@@ -66,6 +69,7 @@ struct Slot {
 pub(super) async fn start(context: &Context<'_>, mut body: Bytes) -> Result<Started, Malformed> {
     let request = ProduceRequest::decode(&mut body, context.version()).map_err(|_| Malformed::Undecodable)?;
     let mut intake = Intake {
+        context,
         version: context.version(),
         acks: request.acks,
         max_decompressed: context.broker().engine().config().max_decompressed_bytes,
@@ -74,7 +78,7 @@ pub(super) async fn start(context: &Context<'_>, mut body: Bytes) -> Result<Star
     };
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for data in request.topic_data {
-        let topic = find_topic(context, &data).await;
+        let topic = find_topic(context, &data);
         topics.push(intake.topic(topics.len(), data, topic.as_deref()));
     }
     let response = ProduceResponse::default().with_responses(topics);
@@ -88,21 +92,21 @@ pub(super) async fn start(context: &Context<'_>, mut body: Bytes) -> Result<Star
     Ok(started)
 }
 
-async fn find_topic(context: &Context<'_>, data: &TopicProduceData) -> Result<Arc<Topic>, Refusal> {
-    let (broker, principal) = (context.broker(), context.principal());
+fn find_topic(context: &Context<'_>, data: &TopicProduceData) -> Result<Arc<Topic>, Refusal> {
     if context.version() >= 13 {
+        let (broker, principal) = (context.broker(), context.principal());
         let topic = broker.topic_by_id(principal, data.topic_id).ok_or(ResponseError::UnknownTopicId)?;
         broker
             .authorize(principal, Action::Write, Resource::Topic(topic.name.name()))
             .map_err(Refusal::about(About::Topic))?;
         return Ok(topic);
     }
-    names::check(&data.name)?;
-    broker.topic_for_write(principal, &data.name).await.map_err(Refusal::about(About::Topic))
+    context.writable(&data.name)
 }
 
 /// Takes a request's batches in.
-struct Intake {
+struct Intake<'a> {
+    context: &'a Context<'a>,
     version: i16,
     acks: i16,
     max_decompressed: usize,
@@ -110,7 +114,7 @@ struct Intake {
     slots: Vec<Slot>,
 }
 
-impl Intake {
+impl Intake<'_> {
     fn topic(&mut self, at: usize, data: TopicProduceData, topic: Result<&Topic, &Refusal>) -> TopicProduceResponse {
         let mut partitions = Vec::with_capacity(data.partition_data.len());
         for data in data.partition_data {
@@ -143,8 +147,26 @@ impl Intake {
         let id = partition(topic, data.index).map_err(Refusal::from)?;
         let batch = take_batch(data.records.unwrap_or_default())?;
         check_batch(&batch, self.version)?;
-        check_records(&batch, topic, self.max_decompressed)?;
+        let facts = check_records(&batch, topic, self.max_decompressed)?;
+        self.check_time(&batch, topic, facts.max_timestamp_ms)?;
         Ok(Write::new(id, batch))
+    }
+
+    /// Refuses records from the future: by their time they would be kept for ever. No topic's limit is below the least one, so
+    /// that settings are looked at only for what is beyond that.
+    fn check_time(&self, batch: &Batch, topic: &Topic, newest: i64) -> Result<(), Rejection> {
+        let now = now_ms();
+        if newest <= now.saturating_add(LEAST_MAX_AHEAD_MS) || topic.config.log_append_time {
+            return Ok(());
+        }
+        let ahead = Settings::of(self.context, topic)?.max_ahead_ms();
+        let latest = now.saturating_add(ahead);
+        if newest <= latest {
+            return Ok(());
+        }
+        let message = format!("a record's time is more than {ahead} ms ahead (message.timestamp.after.max.ms)");
+        let records = which(batch, self.max_decompressed, |record| record.timestamp_ms > latest);
+        Err(Rejection { refusal: Refusal::new(ResponseError::InvalidTimestamp, message), records })
     }
 }
 
@@ -178,7 +200,6 @@ impl Rejection {
 fn take_batch(mut records: Bytes) -> Result<Batch, Refusal> {
     match records.get(MAGIC_AT) {
         Some(2) => {}
-        Some(0 | 1) => return Err(ResponseError::UnsupportedForMessageFormat.into()),
         _ => return Err(Refusal::new(ResponseError::InvalidRecord, "there is no record batch of format v2")),
     }
     let batch = Batch::split_from(&mut records).map_err(|error| Refusal::about(About::Topic)(error.into()))?;
@@ -205,23 +226,22 @@ fn check_batch(batch: &Batch, version: i16) -> Result<(), Refusal> {
 
 /// What the engine lets in, every reader can decode. A compacted topic keeps the last value of each key, so there every record
 /// needs one.
-fn check_records(batch: &Batch, topic: &Topic, max_decompressed: usize) -> Result<(), Rejection> {
+fn check_records(batch: &Batch, topic: &Topic, max_decompressed: usize) -> Result<Facts, Rejection> {
     let facts = batch
         .check_records(max_decompressed)
         .map_err(|error| Refusal::new(ResponseError::InvalidRecord, error.to_string()))?;
     if topic.config.retention.compact && !facts.keyed {
         let refusal =
             Refusal::new(ResponseError::InvalidRecord, "without a key a record cannot be in a compacted topic");
-        return Err(Rejection { refusal, records: without_key(batch, max_decompressed) });
+        return Err(Rejection { refusal, records: which(batch, max_decompressed, |record| record.key.is_none()) });
     }
-    Ok(())
+    Ok(facts)
 }
 
-/// The first records of a batch that have no key.
-fn without_key(batch: &Batch, max_decompressed: usize) -> Vec<i32> {
-    let records = batch.iter(0, max_decompressed).into_iter().flatten().flatten();
-    let keyless = records.filter(|record| record.key.is_none());
-    keyless.take(MAX_RECORD_ERRORS).filter_map(|record| i32::try_from(record.offset).ok()).collect()
+/// The first records of a batch that are so.
+fn which(batch: &Batch, max_decompressed: usize, is_so: impl Fn(&Record) -> bool) -> Vec<i32> {
+    let records = batch.iter(0, max_decompressed).into_iter().flatten().flatten().filter(is_so);
+    records.take(MAX_RECORD_ERRORS).filter_map(|record| i32::try_from(record.offset).ok()).collect()
 }
 
 fn refused(response: PartitionProduceResponse, version: i16, refusal: Refusal) -> PartitionProduceResponse {

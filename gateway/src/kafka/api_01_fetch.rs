@@ -17,6 +17,7 @@ use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::protocol::StrBytes;
 use tidegate_engine::PartitionId;
+use tidegate_engine::batch::BatchHeader;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -47,10 +48,10 @@ pub(super) async fn handle(context: &Context<'_>, request: FetchRequest) -> Fetc
     let mut fetch = Fetch::new(context, &request);
     let deadline =
         Instant::now() + Duration::from_millis(request.max_wait_ms.max(0).unsigned_abs().into()).min(MAX_WAIT);
-    let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
+    let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(fetch.max_bytes);
     loop {
         fetch.read().await;
-        if fetch.failed() || fetch.bytes >= min_bytes || context.drain.is_requested() || Instant::now() >= deadline {
+        if fetch.failed() || fetch.has(min_bytes) || context.drain.is_requested() || Instant::now() >= deadline {
             break;
         }
         let mut watch = context.broker().watch(&fetch.positions());
@@ -135,6 +136,12 @@ impl<'a> Fetch<'a> {
         }
     }
 
+    /// Whether there is as much as the client waits for. Where a limit keeps the next batch out, the limit counts as reached, as
+    /// in Kafka, which fills it up with a part of that batch: nothing that is waited for would change it.
+    fn has(&self, min_bytes: usize) -> bool {
+        self.bytes >= min_bytes || self.seen().map(Position::worth).sum::<usize>() >= min_bytes
+    }
+
     /// Where something new would be worth answering: past what has been seen.
     fn positions(&self) -> Vec<(PartitionId, u64)> {
         self.seen()
@@ -215,6 +222,19 @@ impl Position {
         let fits = first || read.batches.iter().map(Bytes::len).sum::<usize>() <= max_bytes;
         let records = if fits { read.batches } else { Vec::new() };
         Ok(Seen { id, records, high_watermark: read.high_watermark, log_start: read.log_start })
+    }
+
+    /// The bytes that were read, or those that the limit leaves room for where more is there.
+    fn worth(&self) -> usize {
+        let Ok(seen) = &self.state else { return 0 };
+        let bytes = seen.records.iter().map(Bytes::len).sum::<usize>();
+        let mut end = u64::try_from(self.offset).unwrap_or_default();
+        let mut rest = seen.records.last().map(Bytes::as_ref).unwrap_or_default();
+        while let Ok(header) = BatchHeader::parse(rest) {
+            end = header.end_offset();
+            rest = rest.get(header.size..).unwrap_or_default();
+        }
+        if end < seen.high_watermark { bytes.max(self.max_bytes) } else { bytes }
     }
 
     fn response(self) -> FetchedPartition {

@@ -26,7 +26,7 @@ pub(super) const VERSIONS: Versions = versions(0, 13);
 /// Operations a client may ask about (`AclOperation` codes as bits): none was asked for.
 pub(super) const NO_OPERATIONS: i32 = i32::MIN;
 /// Read, write, create, delete, alter, describe, describe configs and alter configs.
-const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+pub(super) const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
 /// Create, alter, describe, cluster action, describe configs, alter configs and idempotent write.
 pub(super) const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
 
@@ -73,7 +73,9 @@ fn broker(context: &Context<'_>) -> MetadataResponseBroker {
 }
 
 async fn describe_wanted(context: &Context<'_>, wanted: MetadataRequestTopic, create: bool) -> MetadataResponseTopic {
-    let found = match &wanted.name {
+    // Beside an id no name counts: Java's admin client sends an empty one.
+    let name = wanted.name.filter(|_| wanted.topic_id.is_nil());
+    let found = match &name {
         Some(name) => find(context, name, create).await,
         None if wanted.topic_id.is_nil() => Err(ResponseError::InvalidRequest.into()),
         None => context.readable_by_id(wanted.topic_id),
@@ -83,13 +85,14 @@ async fn describe_wanted(context: &Context<'_>, wanted: MetadataRequestTopic, cr
         Err(refusal) => MetadataResponseTopic::default()
             .with_error_code(refusal.code())
             // Before version 12 a name cannot be null.
-            .with_name(wanted.name.or((context.version() < 12).then(Default::default)))
+            .with_name(name.or((context.version() < 12).then(Default::default)))
             .with_topic_id(wanted.topic_id)
             .with_topic_authorized_operations(NO_OPERATIONS),
     }
 }
 
 async fn find(context: &Context<'_>, name: &str, create: bool) -> Result<Arc<Topic>, Refusal> {
+    names::check(name)?;
     match context.readable(name) {
         Err(refusal) if create && refusal.error == ResponseError::UnknownTopicOrPartition => {
             let created = context.broker().topic_for_write(context.principal(), name).await;

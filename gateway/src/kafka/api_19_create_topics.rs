@@ -4,20 +4,19 @@
 //!   accepted: durability comes from the store, and one replica is what the answer says. Manual assignments give the number of
 //!   partitions; they must number partitions from 0 without gaps and name at least one broker each.
 //! - Settings are those of [`super::topic_config`]; any other is refused with INVALID_CONFIG.
-//! - A name twice in one request is refused with INVALID_REQUEST, both times.
+//! - A name twice in one request is refused with INVALID_REQUEST.
 //! - `timeout_ms` need not be waited for: a topic exists, durably, when the answer is sent.
-
-use std::collections::HashMap;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
-use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, TopicName};
+use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::api::{Versions, versions};
 use super::context::{Context, wire_count};
 use super::error::{About, Refusal};
+use super::repeats::once;
 use super::topic_config::{self, Changes, Settings};
 use super::{api_32_describe_configs as describe_configs, names};
 use crate::broker::{Action, Resource};
@@ -25,19 +24,12 @@ use crate::broker::{Action, Resource};
 pub(super) const VERSIONS: Versions = versions(2, 7);
 
 pub(super) async fn handle(context: &Context<'_>, request: CreateTopicsRequest) -> CreateTopicsResponse {
-    let mut times: HashMap<TopicName, usize> = HashMap::new();
-    for topic in &request.topics {
-        *times.entry(topic.name.clone()).or_default() += 1;
-    }
-    let mut results = Vec::with_capacity(times.len());
-    for topic in request.topics {
-        // A name given several times is answered once.
-        let Some(count) = times.remove(&topic.name) else { continue };
+    let mut results = Vec::with_capacity(request.topics.len());
+    for (topic, is_single) in once(request.topics, |topic| topic.name.clone()) {
         let name = topic.name.clone();
-        let created = if count > 1 {
-            Err(Refusal::new(ResponseError::InvalidRequest, "the topic is in the request more than once"))
-        } else {
-            create(context, topic, request.validate_only).await
+        let created = match is_single {
+            Ok(()) => create(context, topic, request.validate_only).await,
+            Err(refusal) => Err(refusal),
         };
         let result = created.unwrap_or_else(|refusal| refused(context, refusal));
         results.push(result.with_name(name));

@@ -1,6 +1,6 @@
 //! DeleteTopics (key 20), versions 1 to 6.
 //!
-//! - By name; version 6 by id, too (KIP-516). Naming both, or neither, gets INVALID_REQUEST.
+//! - By name; version 6 by id, too (KIP-516). Naming both, or neither, or a topic twice, gets INVALID_REQUEST.
 //! - The topic is gone, durably, when the answer is sent, so `timeout_ms` need not be waited for.
 
 use kafka_protocol::ResponseError;
@@ -11,15 +11,20 @@ use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 use super::api::{Versions, versions};
 use super::context::{Context, wire_name};
 use super::error::{About, Refusal, outcome};
-use super::names;
+use super::repeats::once;
 
 pub(super) const VERSIONS: Versions = versions(1, 6);
 
 pub(super) async fn handle(context: &Context<'_>, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
     let by_name = request.topic_names.into_iter().map(|name| DeleteTopicState::default().with_name(Some(name)));
-    let mut responses = Vec::new();
-    for mut wanted in by_name.chain(request.topics) {
-        let (code, message) = outcome(delete(context, &mut wanted).await);
+    let wanted: Vec<_> = by_name.chain(request.topics).collect();
+    let mut responses = Vec::with_capacity(wanted.len());
+    for (mut wanted, is_single) in once(wanted, |wanted| (wanted.name.clone(), wanted.topic_id)) {
+        let deleted = match is_single {
+            Ok(()) => delete(context, &mut wanted).await,
+            Err(refusal) => Err(refusal),
+        };
+        let (code, message) = outcome(deleted);
         let response = DeletableTopicResult::default()
             .with_name(wanted.name)
             .with_topic_id(wanted.topic_id)
@@ -35,11 +40,10 @@ async fn delete(context: &Context<'_>, wanted: &mut DeleteTopicState) -> Result<
         Some(_) if !wanted.topic_id.is_nil() => {
             return Err(Refusal::new(ResponseError::InvalidRequest, "name a topic or give its id, not both"));
         }
-        Some(name) => names::check(name).map_err(|_| ResponseError::UnknownTopicOrPartition)?,
         None if wanted.topic_id.is_nil() => {
             return Err(Refusal::new(ResponseError::InvalidRequest, "name a topic or give its id"));
         }
-        None => {}
+        _ => {}
     }
     let topic = match &wanted.name {
         Some(name) => context.readable(name)?,

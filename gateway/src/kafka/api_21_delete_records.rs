@@ -1,5 +1,7 @@
 //! DeleteRecords (key 21), versions 0 to 2 (KIP-107): moves a partition's log start forward, durably.
 //!
+//! A topic that only compacts keeps the last value of each key for ever: POLICY_VIOLATION.
+//!
 //! Offset -1 is the high watermark; one above it gets OFFSET_OUT_OF_RANGE, one below the log start changes nothing.
 
 use kafka_protocol::ResponseError;
@@ -10,6 +12,7 @@ use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 use super::api::{Versions, versions};
 use super::context::{Context, partition, wire_offset};
 use super::error::{About, Refusal, code};
+use super::topic_config::Settings;
 
 pub(super) const VERSIONS: Versions = versions(0, 2);
 
@@ -37,6 +40,9 @@ async fn delete_topic(context: &Context<'_>, wanted: DeleteRecordsTopic) -> Dele
 async fn delete(context: &Context<'_>, topic: &str, index: i32, offset: i64) -> Result<u64, ResponseError> {
     let found = context.readable(topic).map_err(|Refusal { error, .. }| error)?;
     let id = partition(&found, index)?;
+    if !Settings::of(context, &found).map_err(|refusal| refusal.error)?.deletes() {
+        return Err(ResponseError::PolicyViolation);
+    }
     let offset = match offset {
         -1 => None,
         offset => Some(u64::try_from(offset).map_err(|_| ResponseError::OffsetOutOfRange)?),

@@ -17,6 +17,7 @@ use super::api::{Versions, versions};
 use super::broker_config;
 use super::context::Context;
 use super::error::Refusal;
+use super::names;
 use super::topic_config::{Settings, Shown, Type};
 use crate::broker::Action;
 
@@ -51,10 +52,11 @@ fn describe(
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
     let mut configs = match resource.resource_type {
         TOPIC => describe_topic(context, request, &resource.resource_name)?,
-        BROKER => describe_broker(context, &resource.resource_name)?,
+        BROKER => describe_broker(context, request, &resource.resource_name)?,
         _ => return Err(Refusal::new(ResponseError::InvalidRequest, "only topics and brokers have settings here")),
     };
-    if let Some(wanted) = &resource.configuration_keys {
+    // An empty list asks for all of them, as none does.
+    if let Some(wanted) = resource.configuration_keys.as_ref().filter(|wanted| !wanted.is_empty()) {
         configs.retain(|config| wanted.contains(&config.name));
     }
     Ok(configs)
@@ -65,6 +67,7 @@ fn describe_topic(
     request: &DescribeConfigsRequest,
     name: &str,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
+    names::check(name)?;
     let topic = context.readable(name)?;
     let settings = Settings::of(context, &topic)?;
     let defaults = Settings::default_of(context);
@@ -92,18 +95,23 @@ pub(super) fn source(shown: &Shown) -> i8 {
 
 /// The values a setting has or would have, the one in force first.
 fn synonyms(result: &DescribeConfigsResourceResult, defaults: &Settings) -> Vec<DescribeConfigsSynonym> {
-    let synonym = |value: Option<StrBytes>, source| {
-        DescribeConfigsSynonym::default().with_name(result.name.clone()).with_value(value).with_source(source)
-    };
     let default = defaults.get(&result.name).map(StrBytes::from_string);
-    let mut synonyms = vec![synonym(default, FROM_DEFAULT)];
+    let mut synonyms = vec![synonym(result, default, FROM_DEFAULT)];
     if result.config_source == FROM_TOPIC {
-        synonyms.insert(0, synonym(result.value.clone(), FROM_TOPIC));
+        synonyms.insert(0, synonym(result, result.value.clone(), FROM_TOPIC));
     }
     synonyms
 }
 
-fn describe_broker(context: &Context<'_>, name: &str) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
+fn synonym(of: &DescribeConfigsResourceResult, value: Option<StrBytes>, source: i8) -> DescribeConfigsSynonym {
+    DescribeConfigsSynonym::default().with_name(of.name.clone()).with_value(value).with_source(source)
+}
+
+fn describe_broker(
+    context: &Context<'_>,
+    request: &DescribeConfigsRequest,
+    name: &str,
+) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
     context.authorize_cluster(Action::Read)?;
     if name.is_empty() {
         return Ok(Vec::new());
@@ -112,7 +120,13 @@ fn describe_broker(context: &Context<'_>, name: &str) -> Result<Vec<DescribeConf
         return Err(Refusal::new(ResponseError::InvalidRequest, "there is no such broker"));
     }
     let describe = |(name, value, kind)| {
-        describe_one(name, value, kind, context.version()).with_read_only(true).with_config_source(FROM_CONFIGURATION)
+        let mut result = describe_one(name, value, kind, context.version())
+            .with_read_only(true)
+            .with_config_source(FROM_CONFIGURATION);
+        if request.include_synonyms {
+            result.synonyms = vec![synonym(&result, result.value.clone(), FROM_CONFIGURATION)];
+        }
+        result
     };
     Ok(broker_config::show(context).into_iter().map(describe).collect())
 }
@@ -122,4 +136,5 @@ fn describe_one(name: &'static str, value: String, kind: Type, version: i16) -> 
         .with_name(StrBytes::from_static_str(name))
         .with_value(Some(StrBytes::from_string(value)))
         .with_config_type(if version >= 3 { kind as i8 } else { 0 })
+        .with_documentation(None)
 }

@@ -3,33 +3,25 @@
 //! Assignments, when given, must be as many as partitions are added and name a broker each; the store decides where data goes.
 //! A topic twice in one request gets INVALID_REQUEST. The partitions exist, durably, when the answer is sent.
 
-use std::collections::HashMap;
-
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
-use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse, TopicName};
+use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
 use super::api::{Versions, versions};
 use super::context::Context;
 use super::error::{About, Refusal, outcome};
+use super::repeats::once;
 use crate::broker::{Action, Resource};
 
 pub(super) const VERSIONS: Versions = versions(0, 3);
 
 pub(super) async fn handle(context: &Context<'_>, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
-    let mut times: HashMap<TopicName, usize> = HashMap::new();
-    for topic in &request.topics {
-        *times.entry(topic.name.clone()).or_default() += 1;
-    }
-    let mut results = Vec::with_capacity(times.len());
-    for topic in request.topics {
-        // A name given several times is answered once.
-        let Some(count) = times.remove(&topic.name) else { continue };
-        let grown = if count > 1 {
-            Err(Refusal::new(ResponseError::InvalidRequest, "the topic is in the request more than once"))
-        } else {
-            grow(context, &topic, request.validate_only).await
+    let mut results = Vec::with_capacity(request.topics.len());
+    for (topic, is_single) in once(request.topics, |topic| topic.name.clone()) {
+        let grown = match is_single {
+            Ok(()) => grow(context, &topic, request.validate_only).await,
+            Err(refusal) => Err(refusal),
         };
         let (code, message) = outcome(grown);
         let result = CreatePartitionsTopicResult::default().with_name(topic.name);

@@ -1,7 +1,8 @@
 //! DescribeTopicPartitions (key 75), version 0 (KIP-966): topics in name order, a page at a time.
 //!
 //! No topics asks for all. A page has at most `response_partition_limit` partitions (and at most 2,000, as in Kafka); the cursor
-//! says where the next begins. Every partition has one replica, in sync; none is eligible besides it.
+//! says where the next begins. Every partition has one replica, in sync; none is eligible besides it. What the client may do is told
+//! without being asked for: the request has no word for it.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_topic_partitions_response::{
@@ -11,7 +12,7 @@ use kafka_protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPart
 use tidegate_engine::Topic;
 
 use super::api::{Versions, versions};
-use super::api_03_metadata::{NO_OPERATIONS, visible};
+use super::api_03_metadata::{NO_OPERATIONS, TOPIC_OPERATIONS, visible};
 use super::context::{Context, wire_count, wire_name};
 use super::error::Refusal;
 
@@ -65,7 +66,7 @@ impl Page {
             self.next = Some(Cursor::default().with_topic_name(name).with_partition_index(wire_count(from)));
             return false;
         }
-        let topic = match context.readable(&name) {
+        let topic = match super::names::check(&name).and_then(|()| context.readable(&name)) {
             Ok(topic) => topic,
             Err(refusal) => {
                 self.topics.push(refused(name, &refusal));
@@ -103,7 +104,7 @@ fn describe(
         .with_name(Some(wire_name(topic)))
         .with_topic_id(topic.id)
         .with_partitions(partitions.map(partition).collect())
-        .with_topic_authorized_operations(NO_OPERATIONS)
+        .with_topic_authorized_operations(TOPIC_OPERATIONS)
 }
 
 fn refused(name: TopicName, refusal: &Refusal) -> DescribeTopicPartitionsResponseTopic {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{BrokerId, TopicName};
@@ -51,9 +52,9 @@ impl Context<'_> {
         BrokerId(self.listener.config.node_id)
     }
 
-    /// A topic that may be read, by name.
+    /// A topic that may be read, by name. Under a name that Kafka does not allow (AMQP queues may have one) there is none.
     pub(super) fn readable(&self, name: &str) -> Result<Arc<Topic>, Refusal> {
-        names::check(name)?;
+        names::check(name).map_err(unknown)?;
         self.broker().topic_for_read(self.principal(), name).map_err(Refusal::about(About::Topic))
     }
 
@@ -66,10 +67,20 @@ impl Context<'_> {
         Ok(topic)
     }
 
+    /// A topic that may be written to, by name.
+    pub(super) fn writable(&self, name: &str) -> Result<Arc<Topic>, Refusal> {
+        names::check(name).map_err(unknown)?;
+        self.broker().topic_to_write(self.principal(), name).map_err(Refusal::about(About::Topic))
+    }
+
     /// Checks that the connection may ask this of the whole installation.
     pub(super) fn authorize_cluster(&self, action: Action) -> Result<(), Refusal> {
         self.broker().authorize(self.principal(), action, Resource::Cluster).map_err(Refusal::about(About::Cluster))
     }
+}
+
+fn unknown(refusal: Refusal) -> Refusal {
+    Refusal::new(ResponseError::UnknownTopicOrPartition, refusal.message)
 }
 
 /// The engine's partition for a partition index on the wire.
@@ -85,6 +96,12 @@ pub(super) fn check_epoch(epoch: i32) -> Result<(), ResponseError> {
 /// A topic's name on the wire.
 pub(super) fn wire_name(topic: &Topic) -> TopicName {
     TopicName(StrBytes::from_string(topic.name.name().to_owned()))
+}
+
+/// The time of day, in milliseconds since the Unix epoch.
+pub(super) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// An offset on the wire.

@@ -44,8 +44,12 @@ mod coordinator;
 mod error;
 mod metrics;
 mod names;
+mod repeats;
 mod session;
 mod topic_config;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -422,11 +422,12 @@ impl Group {
     pub(in crate::kafka) fn sync(
         &mut self,
         claim: Claim<'_>,
+        protocol: (Option<&str>, Option<&str>),
         assignments: Vec<(StrBytes, Bytes)>,
         reply: SyncReply,
         now: Instant,
     ) {
-        if let Err(error) = self.check_generation(claim) {
+        if let Err(error) = self.check_sync(claim, protocol) {
             let _ = reply.send(Err(error));
             return;
         }
@@ -488,10 +489,13 @@ impl Group {
         }
     }
 
-    /// Whether the protocol a member believes in (version 5 of SyncGroup on) is the group's.
-    pub(in crate::kafka) fn uses(&self, protocol_type: Option<&str>, protocol: Option<&str>) -> bool {
+    /// Who has lost its membership must hear that first: on it clients join again, on another protocol (told since version 5
+    /// of SyncGroup) they give up.
+    fn check_sync(&self, claim: Claim<'_>, (protocol_type, protocol): (Option<&str>, Option<&str>)) -> Result<()> {
+        self.check_generation(claim)?;
         let same = |claimed: Option<&str>, ours: &Option<StrBytes>| claimed.is_none() || claimed == ours.as_deref();
-        same(protocol_type, &self.protocol_type) && same(protocol, &self.protocol)
+        let agree = same(protocol_type, &self.protocol_type) && same(protocol, &self.protocol);
+        if agree { Ok(()) } else { Err(ResponseError::InconsistentGroupProtocol) }
     }
 
     // ---- living and leaving -------------------------------------------------------------------------------------

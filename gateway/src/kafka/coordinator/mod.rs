@@ -121,14 +121,11 @@ impl Coordinator {
         assignments: Vec<(StrBytes, Bytes)>,
     ) -> Result<oneshot::Receiver<Result<Synced, ResponseError>>, ResponseError> {
         self.with_group(name, |group, now| {
-            if !group.uses(protocol.0, protocol.1) {
-                return Err(ResponseError::InconsistentGroupProtocol);
-            }
             let (reply, answer) = oneshot::channel();
-            group.sync(claim, assignments, reply, now);
-            Ok(answer)
+            group.sync(claim, protocol, assignments, reply, now);
+            answer
         })
-        .unwrap_or(Err(ResponseError::UnknownMemberId))
+        .ok_or(ResponseError::UnknownMemberId)
     }
 
     /// A member is alive.

@@ -55,7 +55,7 @@ impl Stage {
     fn sync(&mut self, joined: &Joined, shares: &[(&StrBytes, &'static str)]) -> Syncing {
         let (reply, answer) = tokio::sync::oneshot::channel();
         let shares = shares.iter().map(|(id, share)| ((*id).clone(), Bytes::from_static(share.as_bytes()))).collect();
-        self.group.sync(claim(joined), shares, reply, self.now);
+        self.group.sync(claim(joined), (Some(&joined.protocol_type), Some(&joined.protocol)), shares, reply, self.now);
         answer
     }
 
@@ -250,6 +250,19 @@ fn members_that_never_ask_for_their_assignment_are_out() {
     assert_eq!(got(synced), Err(ResponseError::RebalanceInProgress));
     assert_eq!(stage.heartbeat(&leader), Err(ResponseError::UnknownMemberId));
     assert_eq!(got(stage.join(again(&follower, "b"))).unwrap().leader, follower.member_id);
+}
+
+#[test]
+fn a_member_that_was_lost_is_told_so_before_anything_of_protocols() {
+    let mut stage = Stage::new();
+    let joined = stage.settled();
+    let other = Joined { protocol: text("sticky"), ..joined.clone() };
+    assert_eq!(got(stage.sync(&other, &[])), Err(ResponseError::InconsistentGroupProtocol));
+    let late = Joined { generation: other.generation - 1, ..other.clone() };
+    assert_eq!(got(stage.sync(&late, &[])), Err(ResponseError::IllegalGeneration));
+    stage.group.leave(&joined.member_id, None, stage.now).unwrap();
+    let _other = stage.join(Join { protocols: vec![(text("sticky"), Bytes::new())], ..dynamic("b") });
+    assert_eq!(got(stage.sync(&joined, &[])), Err(ResponseError::UnknownMemberId));
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(super) enum Key {
     Retention,
     /// One possible value.
     Fixed(&'static str),
-    /// Any value of its kind, kept to be shown: clients read and write the same records whatever it is. Its default is Kafka's.
+    /// Any value of its kind, which the store has no use for. Its default is Kafka's.
     Noted(&'static str, Values),
 }
 
@@ -64,6 +64,9 @@ const fn level(name: &'static str, default: &'static str, min: i64, max: i64) ->
     known(name, Key::Noted(default, Values::Whole(min, max)), Type::Int, RECOMPRESSION)
 }
 
+/// The least `message.timestamp.after.max.ms` a topic can have, which is also the default.
+pub(in crate::kafka) const LEAST_MAX_AHEAD_MS: i64 = 3_600_000;
+
 const NEVER: &str = "9223372036854775807";
 const CODECS: Values = Values::OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]);
 
@@ -98,9 +101,9 @@ pub(super) const KNOWN: &[Known] = &[
     known("max.message.bytes", Key::MaxMessageBytes, Type::Int, "The largest record batch accepted."),
     known(
         "message.timestamp.after.max.ms",
-        Key::Fixed(NEVER),
+        Key::Noted("3600000", Values::Whole(LEAST_MAX_AHEAD_MS, i64::MAX)),
         Type::Long,
-        "A record's time may lie ahead of the gateway's clock by any amount.",
+        "How far a record's time may lie ahead of the gateway's clock; an hour at least.",
     ),
     known(
         "message.timestamp.before.max.ms",
@@ -118,12 +121,12 @@ pub(super) const KNOWN: &[Known] = &[
     known("min.compaction.lag.ms", Key::Fixed("0"), Type::Long, "Any record may be compacted."),
     int("min.insync.replicas", "1", 1, REPLICAS),
     known("preallocate", Key::Noted("false", Values::Boolean), Type::Boolean, FILES),
-    known("remote.copy.disable", Key::Fixed("false"), Type::Boolean, TIERS),
+    known("remote.log.copy.disable", Key::Fixed("false"), Type::Boolean, TIERS),
     known("remote.log.delete.on.disable", Key::Fixed("false"), Type::Boolean, TIERS),
     known("remote.storage.enable", Key::Fixed("false"), Type::Boolean, TIERS),
     known("retention.bytes", Key::RetentionBytes, Type::Long, "The most bytes kept per partition, -1 for no limit."),
     known("retention.ms", Key::RetentionMs, Type::Long, "How long records are kept, -1 for ever."),
-    int("segment.bytes", "1073741824", 14, FILES),
+    int("segment.bytes", "1073741824", 1_048_576, FILES),
     int("segment.index.bytes", "10485760", 4, FILES),
     long("segment.jitter.ms", "0", 0, FILES),
     long("segment.ms", "604800000", 1, FILES),

@@ -2,7 +2,8 @@
 //!
 //! Every name that Kafka 4 knows is in the table ([`known`]), and nothing is accepted that would then be kept from a client. A
 //! setting either means something to the store; or has one possible value here (shown with it, accepted with it and refused with
-//! any other); or is only kept to be shown again, because the records that clients write and read are the same whatever it is.
+//! any other); or is only kept to be shown again, because the records that clients write and read are the same whatever it is (all but
+//! how far records may lie in the future, which producing looks up).
 //! Names that Kafka does not know are refused.
 //!
 //! The store keeps what it understands ([`TopicConfig`]). What was set by name is kept beside it, in the topic's attributes: the
@@ -18,8 +19,8 @@ use tidegate_engine::{Durability, Retention, Topic, TopicConfig};
 use super::context::Context;
 use super::error::{About, Refusal};
 use crate::broker::Attributes;
-pub(super) use known::Type;
 use known::{KNOWN, Key, Known, Values};
+pub(super) use known::{LEAST_MAX_AHEAD_MS, Type};
 
 const POLICY: &str = "cleanup.policy";
 const LIMITS: [&str; 2] = ["retention.ms", "retention.bytes"];
@@ -81,9 +82,19 @@ impl Settings {
         find(name).ok().map(|known| self.value_of(known))
     }
 
+    /// How far ahead of the clock a record's time may lie, in milliseconds.
+    pub(super) fn max_ahead_ms(&self) -> i64 {
+        self.get("message.timestamp.after.max.ms").and_then(|value| value.parse().ok()).unwrap_or(LEAST_MAX_AHEAD_MS)
+    }
+
+    /// Whether old records are removed, whatever their keys.
+    pub(super) fn deletes(&self) -> bool {
+        Policy::of(self).delete
+    }
+
     /// Whether a setting is a limit of a topic that deletes nothing.
     fn is_unused(&self, known: &Known) -> bool {
-        LIMITS.contains(&known.name) && !Policy::of(self).delete
+        LIMITS.contains(&known.name) && !self.deletes()
     }
 
     fn value_of(&self, known: &Known) -> String {
@@ -175,7 +186,16 @@ impl<'a> Changes<'a> {
     /// Sets a setting by name; a null is refused.
     pub(super) fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), Refusal> {
         let known = find(name)?;
-        let value = value.ok_or_else(|| invalid(name, "null", "a value"))?.trim();
+        let value = value.ok_or_else(|| invalid(name, "null", "a value"))?;
+        let lower_case;
+        let value = match known.kind {
+            // Clients write them as their language does.
+            Type::Boolean => {
+                lower_case = value.trim().to_ascii_lowercase();
+                &lower_case
+            }
+            _ => value.trim(),
+        };
         let store = &mut self.settings.store;
         match known.key {
             Key::CleanupPolicy => self.policy = policy(name, value)?,

@@ -77,7 +77,8 @@ fn what_cannot_be_is_refused_by_name() {
         // These would change what is kept or taken, and have one possible value.
         ("min.compaction.lag.ms", Some("1")),
         ("max.compaction.lag.ms", Some("1")),
-        ("message.timestamp.after.max.ms", Some("3600000")),
+        ("message.timestamp.after.max.ms", Some("3599999")),
+        ("message.timestamp.before.max.ms", Some("3600000")),
         ("remote.storage.enable", Some("true")),
     ] {
         let refusal = changes.set(name, value).unwrap_err();
