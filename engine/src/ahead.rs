@@ -218,7 +218,9 @@ mod tests {
         let topic = TopicName::new("default", "topic").unwrap();
         let partition = engine.create_topic(topic.clone(), 1, TopicConfig::default()).unwrap().0.partitions[0];
         let group = GroupName::new("default", "group").unwrap();
-        drop(engine.create_group(group.clone(), GroupConfig { topics: vec![topic], ..GroupConfig::default() }).unwrap());
+        drop(
+            engine.create_group(group.clone(), GroupConfig { topics: vec![topic], ..GroupConfig::default() }).unwrap(),
+        );
         for _ in 0..2 {
             let records = vec![Record { value: Some("value".into()), ..Record::default() }; 3];
             drop(engine.append(vec![Write::new(partition, Batch::pack(&records).unwrap())]).await);

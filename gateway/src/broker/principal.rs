@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use super::{Error, Kind, Result};
 
+/// Topics that Apache Kafka keeps its state in.
+const INTERNAL: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+
 /// Who a connection is. Made once per connection; cloning shares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
@@ -60,13 +63,12 @@ impl Principal {
     }
 
     /// Anonymous connections have all rights: listeners accept them only where configuration lets them.
-    /// Names that begin with `__` belong to the gateway itself and are nobody's to touch.
+    /// Kafka's own topics are nobody's to touch: clients take what has these names for the cluster's.
     pub(super) fn check(&self, action: Action, resource: Resource<'_>) -> Result<()> {
         match resource {
-            Resource::Topic(name) if name.starts_with("__") && action != Action::Read => Err(Error::new(
-                Kind::Forbidden,
-                format!("topic '{name}' is internal: choose a name that does not begin with '__'"),
-            )),
+            Resource::Topic(name) if INTERNAL.contains(&name) && action != Action::Read => {
+                Err(Error::new(Kind::Forbidden, format!("topic '{name}' is internal: choose another name")))
+            }
             Resource::Topic(_) | Resource::Group(_) | Resource::Exchange(_) | Resource::Cluster => Ok(()),
         }
     }

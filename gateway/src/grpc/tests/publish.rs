@@ -29,7 +29,7 @@ async fn each_entry_has_its_result() {
             message: Some(proto::Message { properties: Some(Box::new(unordered)), ..message("e") }),
             ..Default::default()
         },
-        proto::Entry { topic: "__internal".into(), ..entry("f") },
+        proto::Entry { topic: "__consumer_offsets".into(), ..entry("f") },
     ];
     let mut results = publish(&gateway, request(entries)).await.into_iter();
     let mut next = || results.next().unwrap();

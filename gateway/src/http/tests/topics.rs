@@ -49,7 +49,7 @@ async fn names_are_percent_decoded_and_checked() {
         gateway.send("PUT", &format!("/v1/topics/{path}"), &[], "").await.expect_problem(400, "invalid");
     }
     gateway.send("PUT", "/v1/topics/%FF", &[], "").await.expect_problem(400, "invalid");
-    gateway.send("PUT", "/v1/topics/__internal", &[], "").await.expect_problem(403, "forbidden");
+    gateway.send("PUT", "/v1/topics/__consumer_offsets", &[], "").await.expect_problem(403, "forbidden");
     gateway.close().await;
 }
 
