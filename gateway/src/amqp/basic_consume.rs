@@ -20,8 +20,8 @@ use crate::broker::Attachment;
 /// One turn leases at most so many messages and about so many bytes for one consumer: then it is another one's turn.
 const TURN_MESSAGES: usize = 256;
 const TURN_BYTES: usize = 64 << 10;
-/// Consumers of one queue take turns of this part of what is ready there, one message at least.
-const TURNS_WITH_COMPANY: u64 = 256;
+/// Consumers of one queue on one connection take turns of this part of what is ready there, one message at least.
+const SHORT_TURNS: usize = 256;
 
 /// One consumer of a queue.
 pub(super) struct Consumer {
@@ -43,6 +43,14 @@ pub(super) struct Consumer {
     attachment: Attachment,
     /// It waits for the end of its queue.
     watching: AbortHandle,
+}
+
+/// What a consumer may be given in one turn.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    messages: usize,
+    /// Others of its connection are ready, too.
+    in_turn: bool,
 }
 
 impl Consumer {
@@ -225,7 +233,7 @@ impl Session<'_> {
         abort
     }
 
-    /// True when it was a short one, because others wait for theirs.
+    /// True when it was a short one, because others of this connection wait for theirs.
     async fn turn(&mut self, number: ConsumerId) -> Result<bool> {
         if let Some(consumer) = self.consumers.get(&number).filter(|consumer| consumer.attachment.is_gone()) {
             return Err(Exception::new(Code::NotFound, format!("queue '{}' was deleted", consumer.queue)));
@@ -236,8 +244,8 @@ impl Session<'_> {
             }
             return Ok(false);
         };
-        let most = self.most_with_company(number)?;
-        wanted.max_messages = most.map_or(wanted.max_messages, |most| most.min(wanted.max_messages));
+        let share = self.share(number)?;
+        wanted.max_messages = share.map_or(wanted.max_messages, |share| share.messages.min(wanted.max_messages));
         let mut deliveries = self.lease(number, wanted).await?;
         if deliveries.is_empty() {
             let Some(consumer) = self.consumers.get(&number) else { return Ok(false) };
@@ -256,21 +264,30 @@ impl Session<'_> {
         }
         self.write(number, deliveries);
         self.make_ready(number);
-        Ok(most.is_some())
+        let in_turn = share.is_some_and(|share| share.in_turn);
+        if share.is_some() && !in_turn {
+            // Consumers of other connections on this thread have theirs before this one has more.
+            tokio::task::yield_now().await;
+        }
+        Ok(in_turn)
     }
 
-    /// How much it may be given in one turn while another consumer of its queue waits for its own. Where those of a queue are
-    /// ready together they come one after the other.
-    fn most_with_company(&self, number: ConsumerId) -> Result<Option<usize>> {
+    /// Its share of what is ready, where its queue has other consumers.
+    fn share(&self, number: ConsumerId) -> Result<Option<Share>> {
         let Some(consumer) = self.consumers.get(&number) else { return Ok(None) };
+        let company = consumer.attachment.company();
+        if company < 2 {
+            return Ok(None);
+        }
         let is_of_queue = |other: &ConsumerId| {
             *other != number && self.consumers.get(other).is_some_and(|of| of.queue == consumer.queue)
         };
-        if !self.ready.front().into_iter().chain(self.ready.back()).any(is_of_queue) {
-            return Ok(None);
-        }
+        // Where those of a queue are ready together they come one after the other.
+        let in_turn = self.ready.front().into_iter().chain(self.ready.back()).any(is_of_queue);
         let ready = self.listener.broker.queue(&self.opened.principal, &consumer.queue, self.owner)?.messages;
-        Ok(Some(usize::try_from(ready / TURNS_WITH_COMPANY).unwrap_or(usize::MAX).max(1)))
+        let ready = usize::try_from(ready).unwrap_or(usize::MAX);
+        let messages = if in_turn { ready / SHORT_TURNS } else { ready.div_ceil(company) };
+        Ok(Some(Share { messages: messages.max(1), in_turn }))
     }
 
     /// How much it may be given; nothing when it has to wait for settlements.

@@ -1,6 +1,7 @@
 //! Queues: a topic with one partition that keeps what is not acknowledged, a group of the same name, and how both came about.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -30,6 +31,8 @@ pub struct Attachment {
     namespace: Arc<str>,
     queue: Arc<str>,
     gone: CancellationToken,
+    /// How many consumers the queue has, this one among them.
+    company: Arc<AtomicUsize>,
     exclusive: bool,
     counts_returns: bool,
 }
@@ -219,7 +222,7 @@ impl Broker {
     pub fn queue(&self, principal: &Principal, name: &str, owner: OwnerId) -> Result<QueueInfo> {
         self.authorize(principal, Action::Read, Resource::Topic(name))?;
         let consumers = self.routing.look(principal.namespace(), |topology| match topology.queues.get(name) {
-            Some(queue) => queue.check_owner(name, owner).map(|()| queue.consumers),
+            Some(queue) => queue.check_owner(name, owner).map(|()| queue.consumers()),
             // A topic nobody declared as a queue yet.
             None if self.engine.topic(principal.namespace(), name).is_some() => Ok(0),
             None => Err(unknown_queue(name)),
@@ -357,14 +360,14 @@ impl Broker {
         let mut all = self.routing.write();
         let queues = all.get_mut(principal.namespace()).map(|topology| &mut topology.queues);
         let queue = queues.and_then(|queues| queues.get_mut(name)).ok_or_else(|| unknown_queue(name))?;
-        if queue.has_exclusive_consumer || (exclusive && queue.consumers > 0) {
+        if queue.has_exclusive_consumer || (exclusive && queue.consumers() > 0) {
             return Err(Error::new(Kind::Forbidden, format!("queue '{name}' in exclusive use")));
         }
-        queue.consumers += 1;
+        queue.consumers.fetch_add(1, Ordering::Relaxed);
         queue.has_exclusive_consumer = exclusive;
-        let gone = queue.gone.token().clone();
+        let (gone, company) = (queue.gone.token().clone(), Arc::clone(&queue.consumers));
         let (namespace, queue) = (principal.namespace().into(), name.into());
-        Ok(Attachment { broker: self.clone(), namespace, queue, gone, exclusive, counts_returns })
+        Ok(Attachment { broker: self.clone(), namespace, queue, gone, company, exclusive, counts_returns })
     }
 }
 
@@ -373,6 +376,12 @@ impl Attachment {
     #[must_use]
     pub fn counts_returns(&self) -> bool {
         self.counts_returns
+    }
+
+    /// How many consumers the queue has, this one among them.
+    #[must_use]
+    pub fn company(&self) -> usize {
+        self.company.load(Ordering::Relaxed)
     }
 
     /// The queue was deleted, whether there is another one of the name now or not.
@@ -392,9 +401,9 @@ impl Attachment {
         // The queue may have been deleted and declared again meanwhile: then this consumer was never one of its.
         let queue = topology.queues.get_mut(&self.queue).filter(|_| !self.gone.is_cancelled());
         let Some(queue) = queue else { return Ok(()) };
-        queue.consumers = queue.consumers.saturating_sub(1);
+        queue.consumers.fetch_sub(1, Ordering::Relaxed);
         queue.has_exclusive_consumer &= !self.exclusive;
-        if queue.spec.auto_delete && queue.consumers == 0 {
+        if queue.spec.auto_delete && queue.consumers() == 0 {
             drop(self.broker.remove_queue(&self.namespace, topology, &self.queue)?);
         }
         Ok(())

@@ -86,7 +86,8 @@ pub(super) async fn publish(
     let appended = appends.results.pop().unwrap_or(Err(tidegate_engine::Error::Closed))?;
     appends.commit.wait().await?;
     let timestamp = match appended.base_offset.filter(|_| appended.duplicate) {
-        Some(offset) => http.broker.record_at(place.id, offset).await.ok().map(|first| first.timestamp_ms),
+        // Seldom: in its place it would make every request's future twice as large, and that is copied.
+        Some(offset) => Box::pin(http.broker.record_at(place.id, offset)).await.ok().map(|first| first.timestamp_ms),
         None => stored_timestamp_ms(&appended, record.timestamp_ms),
     };
     Ok(created(&PublishedView::new(&topic, place, &appended, timestamp, 0)))

@@ -75,6 +75,32 @@ async fn what_a_consumer_leaves_behind_comes_again_in_order() {
 }
 
 #[tokio::test]
+async fn consumers_of_two_connections_share_a_burst() {
+    let gateway = Gateway::new().await;
+    let mut publisher = gateway.client().await;
+    publisher.declare("q").await;
+    let mut consumers = [gateway.client().await, gateway.client().await];
+    for consumer in &mut consumers {
+        consumer.send(1, consume("q", "c", true)).await;
+        assert!(matches!(consumer.method().await, Method::Basic(Basic::ConsumeOk { .. })));
+    }
+    (0..60).for_each(|_| publisher.publish("", "q", b"x"));
+    publisher.flush().await;
+    let mut shares = [0, 0];
+    let [one, other] = &mut consumers;
+    while shares[0] + shares[1] < 60 {
+        let (at, frame) = tokio::select! {
+            frame = one.frame() => (0, frame),
+            frame = other.frame() => (1, frame),
+        };
+        shares[at] += usize::from(matches!(frame.expect("the server hung up").payload, Payload::Body(_)));
+    }
+    assert!(shares.into_iter().all(|share| share >= 15), "{shares:?}");
+    drop((publisher, consumers));
+    gateway.close().await;
+}
+
+#[tokio::test]
 async fn a_fanout_goes_to_every_queue_in_the_order_of_the_publisher() {
     let gateway = Gateway::new().await;
     let mut client = gateway.client().await;

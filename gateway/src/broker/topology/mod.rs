@@ -7,6 +7,7 @@ mod stored;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bindings::Bindings;
 pub(super) use stored::{binding_entry, exchange_entry, load, queue_entry};
@@ -84,13 +85,20 @@ pub(super) struct Exchange {
 pub(super) struct Queue {
     pub spec: QueueSpec,
     pub owner: Option<OwnerId>,
-    pub consumers: usize,
+    /// How many consumers there are, which they look at themselves.
+    pub consumers: Arc<AtomicUsize>,
     /// One of them wants to be the only one.
     pub has_exclusive_consumer: bool,
     /// Its bindings: exchange and routing key.
     pub bound: Vec<(Arc<str>, Box<str>)>,
     /// Cancelled when the queue goes.
     pub gone: DropGuard,
+}
+
+impl Queue {
+    pub(super) fn consumers(&self) -> usize {
+        self.consumers.load(Ordering::Relaxed)
+    }
 }
 
 /// One namespace's.
@@ -130,7 +138,7 @@ impl Topology {
         let queue = Queue {
             spec,
             owner,
-            consumers: 0,
+            consumers: Arc::default(),
             has_exclusive_consumer: false,
             bound: Vec::new(),
             gone: CancellationToken::new().drop_guard(),
