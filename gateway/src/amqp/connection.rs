@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::Listener;
@@ -175,7 +176,10 @@ async fn say_goodbye(wire: &mut Wire, ended: Ended) -> Result<(), Ended> {
     };
     wire.send(Connection::Close { reply_code: code, reply_text: text.into(), class_id, method_id }).await?;
     if let Ended::Malformed(_) = ended {
-        // What comes next cannot be told apart any more.
+        // What comes next cannot be told apart any more; but left unread it would take these words from the client.
+        let (mut input, mut output) = wire.socket.halves();
+        output.shutdown().await?;
+        tokio::io::copy(&mut input, &mut tokio::io::sink()).await?;
         return Ok(());
     }
     loop {

@@ -80,6 +80,15 @@ async fn a_large_frame_before_tuning_is_refused() {
 }
 
 #[tokio::test]
+async fn who_is_still_sending_hears_what_was_wrong() {
+    let (gateway, mut client) = opened(Config::default()).await;
+    client.stream.write_all(&[&[9, 0, 1, 0, 0, 0, 0, 206][..], &vec![0; 8 << 20]].concat()).await.unwrap();
+    assert_eq!(client.ending().await, Ending::Connection(501));
+    drop(client);
+    gateway.close().await;
+}
+
+#[tokio::test]
 async fn a_payload_may_be_as_large_as_a_frame() {
     const FRAME_MAX: u32 = 128 << 10;
     let (gateway, mut client) = opened(Config::default()).await;
