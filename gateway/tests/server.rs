@@ -176,7 +176,10 @@ async fn a_taken_port_and_a_taken_directory_are_named() {
     let home = Home::new();
     let server = home.start().await;
     let mut config = home.write("").load().unwrap();
-    assert!(matches!(Server::start(config.clone()).await.err().unwrap(), Error::Engine(_)));
+    let told = Server::start(config.clone()).await.err().unwrap();
+    assert!(matches!(told, Error::DataDir { .. }), "{told}");
+    let told = told.to_string();
+    assert!(told.contains("--data-dir") && told.contains(&config.data_dir.display().to_string()), "{told}");
     config.data_dir = home.path().join("other");
     config.listeners.kafka.listen = server.addresses().get("kafka").unwrap().to_string().parse().unwrap();
     let told = Server::start(config).await.err().unwrap().to_string();
