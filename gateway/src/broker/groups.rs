@@ -1,5 +1,7 @@
 //! Groups: settings, committed offsets, leases and their settlement, lag.
 
+use std::collections::HashSet;
+
 use tidegate_engine::group::{
     Committed, ConsumerId, Delivery, GroupConfig, GroupInfo, LeaseId, LeaseRequest, OffsetCommit, Settlement,
 };
@@ -65,14 +67,15 @@ impl Broker {
         if config.max_in_flight == 0 {
             return refuse("max_in_flight is at least 1: with 0 nothing would be delivered".to_owned());
         }
-        for (index, topic) in config.topics.iter().enumerate() {
-            if config.topics[..index].contains(topic) {
+        let mut named = HashSet::with_capacity(config.topics.len());
+        for topic in &config.topics {
+            if !named.insert(topic) {
                 return refuse(format!("topics: '{topic}' is named twice"));
             }
             self.topic_for_read(principal, topic.name())?;
         }
         if let Some(topic) = &config.dead_letter {
-            if config.topics.contains(topic) {
+            if named.contains(topic) {
                 return refuse(format!(
                     "dead_letter: the group consumes '{topic}', so its dead letters would come back: name another topic"
                 ));

@@ -25,7 +25,7 @@ impl Group {
         let mut ids: Vec<_> = settlements.iter().map(|settlement| *settlement.lease()).collect();
         ids.sort_unstable();
         let once = ids.windows(2).all(|pair| pair[0] != pair[1]);
-        if once && ids.iter().all(|id| self.leases.live(id).is_some()) { Ok(()) } else { Err(Error::LeaseGone) }
+        if once && self.holds(&ids) { Ok(()) } else { Err(Error::LeaseGone) }
     }
 
     /// Whether none of these leases is settled, over or void.

@@ -152,8 +152,8 @@ async fn a_deadline_is_extended() {
     gateway.close().await;
 }
 
-#[tokio::test]
-async fn an_attempt_repeated_gets_the_same_messages() {
+/// A group with two messages, a pull of one of them that may be repeated, and its answer.
+async fn first_attempt() -> (Gateway, Value, Value) {
     let gateway = Gateway::new();
     gateway.topic_and_group(1).await;
     for body in ["a", "b"] {
@@ -161,6 +161,12 @@ async fn an_attempt_repeated_gets_the_same_messages() {
     }
     let attempt = json!({"attempt_id": "1", "max_messages": 1});
     let first = pull(&gateway, attempt.clone()).await;
+    (gateway, attempt, first)
+}
+
+#[tokio::test]
+async fn an_attempt_repeated_gets_the_same_messages() {
+    let (gateway, attempt, first) = first_attempt().await;
     let again = gateway.json("POST", "/v1/groups/g:pull", attempt).await;
     assert_eq!(again.headers["idempotent-replayed"], "true");
     assert_eq!(again.expect(200), first);
@@ -173,13 +179,7 @@ async fn an_attempt_repeated_gets_the_same_messages() {
 
 #[tokio::test]
 async fn an_attempt_whose_messages_are_done_is_not_repeated() {
-    let gateway = Gateway::new();
-    gateway.topic_and_group(1).await;
-    for body in ["a", "b"] {
-        gateway.publish("t", body).await;
-    }
-    let attempt = json!({"attempt_id": "1", "max_messages": 1});
-    let first = pull(&gateway, attempt.clone()).await;
+    let (gateway, attempt, first) = first_attempt().await;
     gateway.json("POST", "/v1/groups/g:ack", json!({"ack_ids": ack_ids(&first)})).await.expect(200);
     assert_eq!(texts(&pull(&gateway, attempt.clone()).await), ["b"]);
     gateway.send("DELETE", "/v1/groups/g", &[], "").await.expect(204);
