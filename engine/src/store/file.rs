@@ -290,10 +290,14 @@ mod tests {
             std::thread::yield_now();
         }
         let mut buffer = vec![0; READ + READ_MARGIN];
-        for nth in 0..8 {
+        let before_wanted = (0..8).filter(|nth| {
             let position = nth * READ as u64;
-            assert!(!is_cached(position + READ as u64 / 4), "read {nth} before anybody wanted it");
+            let is_there = is_cached(position + READ as u64 / 4);
             file.read_large(position, READ, &mut buffer).unwrap();
-        }
+            is_there
+        });
+        // To look is to ask, too: on a busy machine what is asked for may come in time to be seen. Read ahead, all would be there.
+        let before_wanted = before_wanted.count();
+        assert!(before_wanted < 4, "{before_wanted} of 8 were read before anybody wanted them");
     }
 }
